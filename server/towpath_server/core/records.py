@@ -1,0 +1,148 @@
+"""The small things beside jobs: workers, queues, lanes, models, tokens. Thousands of them, never millions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from towpath_server.core.job import NO_LABELS, Priority, Requirements
+
+
+class Role(IntEnum):
+    """What a token may do. The numbers are those of `towpath.v1.Role`."""
+
+    ADMIN = 1
+    SUBMITTER = 2
+    WORKER = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A bearer token: only the SHA-256 of its secret is kept, in hex."""
+
+    token_id: int
+    secret_hash: str
+    name: str
+    tenant: str
+    user: str
+    role: Role
+    create_time: int
+    expire_time: int | None = None
+    revoke_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """All queued jobs that are alike for matching."""
+
+    lane_id: int
+    tenant: str
+    user: str
+    queue: str
+    job_type: str
+    requirements: Requirements = Requirements()
+    concurrency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Head:
+    """Where the best job of a lane stands: compare with `>`; the greater goes first."""
+
+    priority: Priority
+    negative_position: int
+
+    @property
+    def position(self) -> int:
+        return -self.negative_position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """A named line of jobs of one tenant."""
+
+    tenant: str
+    name: str
+    create_time: int
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU (memory in MiB)."""
+
+    name: str
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a machine has (memory in MiB)."""
+
+    cpu_count: int = 0
+    memory_mb: int = 0
+    gpus: tuple[Gpu, ...] = ()
+    hostname: str = ""
+    platform: str = ""
+    python_version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A registered machine or process. `session_id` is empty while it is offline."""
+
+    worker_id: int
+    name: str
+    tenant: str
+    user: str
+    slots: int
+    job_types: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    machine: Machine = Machine()
+    version: str = ""
+    create_time: int
+    connect_time: int
+    session_id: str = ""
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """A model on a worker's machine. `body` holds the whole description, opaque to everything but `rpc`."""
+
+    model_id: int
+    worker_id: int
+    tenant: str
+    user: str
+    name: str
+    version: int
+    model_type: str
+    task_type: int
+    create_time: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogChunk:
+    """Something that an attempt wrote: `offset` counts bytes of UTF-8 from the attempt's first."""
+
+    job_id: int
+    attempt: int
+    offset: int
+    text: str
+    stream: int
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls."""
+
+    token_id: int
+    tenant: str
+    user: str
+    role: Role
+
+    def owns(self, tenant: str, user: str) -> bool:
+        """Whether this caller may see what belongs to that user: its own, or as an admin its tenant's."""
+        return tenant == self.tenant and (user == self.user or self.role is Role.ADMIN)
