@@ -1,0 +1,88 @@
+"""The verbs of the service: the rules of `core` over a store, with those who wait. Async, and free of protobuf."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from towpath_server.core.job import DAY
+from towpath_server.core.records import Role
+from towpath_server.scheduler.access import Access
+from towpath_server.scheduler.admin import Admin
+from towpath_server.scheduler.catalogue import Catalogue
+from towpath_server.scheduler.fleet import Fleet
+from towpath_server.scheduler.jobs import Jobs
+from towpath_server.scheduler.queues import Queues
+from towpath_server.scheduler.state import Clock, Intervals, State
+from towpath_server.scheduler.timers import Timers
+from towpath_server.scheduler.workers import Workers
+from towpath_server.store.base import Store
+
+__all__ = ["Clock", "Intervals", "Scheduler", "system_clock"]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+FIRST_TENANT = "default"
+FIRST_USER = "admin"
+
+
+def system_clock() -> Clock:
+    """The machine's clocks. The wall clock is read once and carried on by the steady one: a jump changes nothing."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return Clock(
+        wall=lambda: (time.monotonic_ns() + offset) // 1000,
+        steady=lambda: time.monotonic_ns() // 1000,
+    )
+
+
+class Scheduler:
+    """One scheduler over one store: its verbs by who calls them."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        intervals: Intervals = Intervals(),  # noqa: B008 - frozen
+        version: str = "0",
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        state = State(store, clock or system_clock(), rng or random.SystemRandom(), intervals)
+        self._state = state
+        self._store = store
+        self.jobs = Jobs(state)
+        self.workers = Workers(state)
+        self.fleet = Fleet(state)
+        self.queues = Queues(state)
+        self.access = Access(state)
+        self.catalogue: Catalogue = state.catalogue
+        self.admin = Admin(state, version, max_message_bytes)
+        self.timers = Timers(state, self.workers)
+
+    async def start(self) -> str | None:
+        """Begin; the secret of the first admin's token where this store has never had one."""
+        self._state.committer.start()
+        secret = None
+        if self.access.is_empty:
+            _, secret = await self.access.issue(FIRST_TENANT, FIRST_USER, "first admin", Role.ADMIN)
+        await self.workers.recover()
+        self.timers.start()
+        return secret
+
+    async def local_token(self) -> str:
+        """A token for the first admin that lives as long as this process may: a day."""
+        _, secret = await self.access.issue(FIRST_TENANT, FIRST_USER, "embedded", Role.ADMIN, DAY)
+        return secret
+
+    def drain(self) -> None:
+        """Take nothing new: polls end, watchers are told to come back, reports are still taken in."""
+        self._state.draining = True
+        self._state.waiters.wake_all()
+        self._state.watchers.poke_all()
+
+    async def stop(self) -> None:
+        """End: all that was taken in is on disk when this returns."""
+        self.drain()
+        await self.timers.stop()
+        await self._state.committer.stop()
+        self._store.close()

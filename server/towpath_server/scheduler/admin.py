@@ -1,0 +1,52 @@
+"""The verbs of those who run the scheduler."""
+
+from __future__ import annotations
+
+from towpath_server.core.records import Principal
+from towpath_server.scheduler.jobs import matching, summed
+from towpath_server.scheduler.messages import JobFilter, Overview, ServerInfo
+from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.control import SWEEP, Sweep
+
+BATCH = 500
+
+
+class Admin:
+    """Looking at the scheduler, and tidying up."""
+
+    def __init__(self, state: State, version: str, max_message_bytes: int) -> None:
+        self._state = state
+        self._info = ServerInfo(version, state.ids.next(), state.store.name, state.clock.wall(), max_message_bytes)
+
+    def info(self) -> ServerInfo:
+        """Which scheduler this is."""
+        return self._info
+
+    async def overview(self, principal: Principal) -> Overview:
+        """What the scheduler holds and does for the caller."""
+        query = matching(principal, JobFilter())
+        counts = await self._state.committer.read(lambda store: store.count(query))
+        now = self._state.clock.wall()
+        sessions = [
+            session for session in self._state.sessions if principal.owns(session.worker.tenant, session.worker.user)
+        ]
+        slots = sum(session.worker.slots for session in sessions)
+        return Overview(
+            stats=summed(counts, now),
+            workers=len(sessions),
+            slots=slots,
+            free_slots=max(slots - sum(len(session.held) for session in sessions), 0),
+            parked_polls=len(self._state.waiters),
+            uptime=now - self._info.start_time,
+        )
+
+    async def cleanup(self, principal: Principal, min_age: int) -> int:
+        """Delete the tenant's jobs that have been final for `min_age` microseconds; how many they were."""
+        sweep = Sweep(principal.tenant, self._state.clock.wall() - min_age, BATCH)
+        deleted = 0
+        while True:
+            changes = await self._state.committer.submit(SWEEP, sweep)
+            self._state.absorb(changes)
+            deleted += len(changes)
+            if len(changes) < BATCH:
+                return deleted

@@ -1,0 +1,92 @@
+"""A worker's report stream: what it tells goes to the store in order, what it is told comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from towpath_server.core.events import Failed
+from towpath_server.scheduler.messages import Directive, DirectiveType, Heartbeat, Report
+from towpath_server.scheduler.sessions import OrderKey, Session
+from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.report import REPORT, ReportItem
+from towpath_server.scheduler.transactions.sessions import RECOUNT, Recount
+
+# A lease that is not named by so many heartbeats in a row is taken back.
+MOST_MISSED = 2
+
+
+class Connection:
+    """One report stream of a session."""
+
+    def __init__(self, state: State, session: Session) -> None:
+        self._state = state
+        self._session = session
+        self._told: set[OrderKey] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._heard()
+
+    def report(self, reports: Sequence[Report]) -> asyncio.Task[int]:
+        """Take reports in, in the order of the calls. The task ends with the sequence up to which all is on disk."""
+        self._heard()
+        spread = tuple(self._spread(report) for report in reports)
+        return asyncio.get_running_loop().create_task(self._report(spread))
+
+    def heartbeat(self, beat: Heartbeat) -> None:
+        """The worker lives and holds these leases."""
+        self._heard()
+        session = self._session
+        session.load = beat.load
+        session.drop_obeyed(beat.held)
+        for lease in beat.held:
+            if not session.holds(lease.job_id, lease.token) and session.late.get(lease.job_id) != lease.token:
+                session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+        fresh = tuple(
+            lease
+            for lease in beat.held
+            if session.holds(lease.job_id, lease.token) and not session.held[lease.job_id].confirmed
+        )
+        forgotten = tuple(session.unnamed(beat.held, MOST_MISSED))
+        if fresh or forgotten:
+            task = asyncio.get_running_loop().create_task(self._recount(Recount(session.session_id, fresh, forgotten)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def orders(self) -> list[Directive]:
+        """Wait for something to tell the worker; a new stream begins with all that still stands."""
+        return await self._session.new_orders(self._told)
+
+    def close(self) -> None:
+        """The stream is over. The session lives on until its lease ends."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _heard(self) -> None:
+        self._session.deadline = self._state.clock.steady() + self._state.intervals.lease_ttl
+        self._session.last_heard = self._state.clock.wall()
+
+    def _spread(self, report: Report) -> Report:
+        if isinstance(report.event, Failed):
+            return replace(report, event=replace(report.event, random=self._state.rng.random()))
+        return report
+
+    async def _report(self, reports: tuple[Report, ...]) -> int:
+        session = self._session
+        outcome = await self._state.committer.submit(REPORT, ReportItem(session.worker.worker_id, reports))
+        self._state.absorb(outcome.changes)
+        for change in outcome.changes:
+            if change.after is not None and change.after.lease is None:
+                session.late.pop(change.after.job_id, None)
+        for lease in outcome.superseded:
+            session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+        for job_id in outcome.logged:
+            self._state.watchers.poke(job_id)
+        if outcome.models:
+            self._state.catalogue.add(outcome.models)
+            self._state.refresh_profile(session)
+        return outcome.sequence
+
+    async def _recount(self, recount: Recount) -> None:
+        changes = await self._state.committer.submit(RECOUNT, recount)
+        self._state.absorb(changes)

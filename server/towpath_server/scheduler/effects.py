@@ -1,0 +1,94 @@
+"""What a commit means for those who wait: woken polls, orders to workers, news to watchers, the next clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from towpath_server.core.job import Job, JobState, Lease
+from towpath_server.core.records import Head
+from towpath_server.scheduler.board import Board
+from towpath_server.scheduler.changes import Change
+from towpath_server.scheduler.messages import Directive, DirectiveType
+from towpath_server.scheduler.sessions import Held, Sessions
+from towpath_server.scheduler.waiters import Waiters
+from towpath_server.scheduler.watchers import Watchers
+
+# What to tell a worker whose lease was ended by somebody else, by where the job went.
+ORDERS = {
+    JobState.PAUSED: DirectiveType.PAUSE,
+    JobState.CANCELLED: DirectiveType.KILL,
+    JobState.TIMED_OUT: DirectiveType.KILL,
+    JobState.SCHEDULED: DirectiveType.KILL,
+}
+
+
+class Effects:
+    """Takes in what was committed."""
+
+    def __init__(
+        self, board: Board, waiters: Waiters, sessions: Sessions, watchers: Watchers, nudge: Callable[[int], None]
+    ) -> None:
+        self._board = board
+        self._waiters = waiters
+        self._sessions = sessions
+        self._watchers = watchers
+        self._nudge = nudge
+
+    def absorb(self, changes: Iterable[Change]) -> None:
+        """Tell everybody whom the changes concern."""
+        queued: Counter[int] = Counter()
+        for change in changes:
+            before, after = change.before, change.after
+            if after is None:
+                if before is not None:
+                    self._watchers.poke(before.job_id)
+                continue
+            if after.state is JobState.QUEUED and before is not None:
+                # New jobs were pushed before their commit: a poll must not pass them by.
+                self._board.push(after.lane_id, Head(after.priority, -after.position))
+                queued[after.lane_id] += 1
+            self._leases(before, after, change.reported)
+            self._watchers.tell(after)
+            if after.due_time is not None:
+                self._nudge(after.due_time)
+        for lane_id, jobs in queued.items():
+            lane = self._board.lane(lane_id)
+            if not self._board.is_paused(lane):
+                self._waiters.wake(lane, jobs)
+
+    def _leases(self, before: Job | None, after: Job, reported: bool) -> None:
+        old = before.lease if before is not None else None
+        new = after.lease
+        if old is not None and (new is None or new.session_id != old.session_id):
+            self._ended(after, old, reported)
+        if new is not None and (session := self._sessions.get(new.session_id)) is not None:
+            session.held[after.job_id] = Held(new.token, new.confirmed)
+            if after.state is JobState.CANCELLING and (before is None or before.state is not JobState.CANCELLING):
+                session.order(cancel_order(after, new))
+        if new is not None and before is not None and before.lease is None:
+            self._overtaken(before)
+
+    def _ended(self, after: Job, lease: Lease, reported: bool) -> None:
+        session = self._sessions.get(lease.session_id)
+        if session is None:
+            return
+        session.settle(after.job_id)
+        if not reported:
+            order = ORDERS.get(after.state, DirectiveType.ABANDON)
+            grace = after.definition.timeouts.cancel_grace if order is DirectiveType.PAUSE else 0
+            session.order(Directive(order, after.job_id, lease.token, after.state_reason, grace))
+
+    def _overtaken(self, before: Job) -> None:
+        """A worker that was thought lost may still run the job that somebody else has now."""
+        for session in self._sessions:
+            if session.late.get(before.job_id) == before.last_token != "":
+                del session.late[before.job_id]
+                session.order(Directive(DirectiveType.ABANDON, before.job_id, before.last_token, "given to another"))
+
+
+def cancel_order(job: Job, lease: Lease) -> Directive:
+    """The order to stop a job that is being cancelled."""
+    return Directive(
+        DirectiveType.CANCEL, job.job_id, lease.token, job.state_reason, job.definition.timeouts.cancel_grace
+    )

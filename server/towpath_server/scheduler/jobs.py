@@ -1,0 +1,204 @@
+"""The verbs of those who submit jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from towpath_server.core.attempts import last_attempt
+from towpath_server.core.events import Cancel, Changed, Event, Pause, Resume, Retry
+from towpath_server.core.job import Attempt, Definition, Job, JobState, Lease, Priority
+from towpath_server.core.records import Head, Lane, Principal, Queue
+from towpath_server.scheduler.explain import explain
+from towpath_server.scheduler.follow import Follow
+from towpath_server.scheduler.messages import Explanation, JobFilter, NewJob, Stats
+from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.control import COMMAND, DELETE, Command, Deletion, visible
+from towpath_server.scheduler.transactions.create import CREATE, CreateItem, Draft
+from towpath_server.scheduler.waiters import Waiter
+from towpath_server.store.base import Count, Matching
+
+
+class Jobs(Follow):
+    """Creating, finding and moving jobs; following them is in `Follow`."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._state = state
+
+    async def create(self, principal: Principal, new: Sequence[NewJob]) -> list[Job]:
+        """Create all of the jobs or none; they are on disk when this returns.
+
+        A job whose request_id was seen before is not created again. Raises `ModelNotFound`, `RequestIdReused`.
+        """
+        self._state.refuse_when_draining()
+        now = self._state.clock.wall()
+        drafts = [self._draft(principal, one, now) for one in new]
+        handed = self._hand_out(drafts, now)
+        try:
+            item = self._item([handed.get(draft.job_id, (draft, None))[0] for draft in drafts], now)
+            created = await self._state.committer.submit(CREATE, item)
+            self._state.board.saved(item.lanes)
+            self._state.absorb(created.changes)
+        except BaseException:
+            for _, waiter in handed.values():
+                waiter.hand([])
+            raise
+        born = {change.after.job_id: change.after for change in created.changes if change.after is not None}
+        leased: dict[Waiter, list[Job]] = {waiter: [] for _, waiter in handed.values()}
+        for job_id, (_, waiter) in handed.items():
+            if job_id in born:
+                leased[waiter].append(born[job_id])
+        for waiter, jobs in leased.items():
+            waiter.hand(jobs)
+        return list(created.jobs)
+
+    def _draft(self, principal: Principal, new: NewJob, now: int) -> Draft:
+        requirements = new.definition.requirements
+        if new.model:
+            requirements = replace(requirements, model_id=self._state.catalogue.model(principal, new.model).model_id)
+        definition = replace(
+            new.definition,
+            tenant=principal.tenant,
+            user=principal.user,
+            create_time=now,
+            requirements=requirements,
+        )
+        lane = self._state.board.obtain(definition)
+        return Draft(self._state.ids.next(), definition, lane.lane_id, new.priority)
+
+    def _hand_out(self, drafts: list[Draft], now: int) -> dict[int, tuple[Draft, Waiter]]:
+        """Give drafts to parked polls, the best first; the others are put on the board.
+
+        While a poll is parked nothing waits that it serves, so nobody is passed over.
+        """
+        handed: dict[int, tuple[Draft, Waiter]] = {}
+        for draft in sorted(drafts, key=lambda one: (-one.priority, one.job_id)):
+            later = draft.definition.schedule_time
+            if later is not None and later > now:
+                continue
+            lane = self._state.board.lane(draft.lane_id)
+            waiter = None if self._state.board.is_paused(lane) else self._state.waiters.first(lane)
+            if waiter is None:
+                self._state.board.push(draft.lane_id, Head(draft.priority, -draft.job_id))
+                continue
+            worker = waiter.session.worker
+            lease = Lease(self._state.new_token(), worker.worker_id, worker.session_id)
+            handed[draft.job_id] = (replace(draft, lease=lease), waiter)
+            waiter.free -= 1
+            if waiter.free == 0:
+                self._state.waiters.leave(waiter)
+        for _, waiter in handed.values():
+            self._state.waiters.leave(waiter)
+        return handed
+
+    def _item(self, drafts: list[Draft], now: int) -> CreateItem:
+        lanes: list[Lane] = [self._state.board.lane(draft.lane_id) for draft in drafts]
+        queues: dict[tuple[str, str], Queue] = {}
+        for lane in lanes:
+            key = (lane.tenant, lane.queue)
+            if key not in self._state.queues:
+                queues[key] = self._state.queues[key] = Queue(tenant=key[0], name=key[1], create_time=now)
+        return CreateItem(tuple(drafts), self._state.board.unsaved(lanes), tuple(queues.values()))
+
+    async def find(
+        self, principal: Principal, wanted: JobFilter, limit: int, after: int | None, ascending: bool
+    ) -> list[Job]:
+        """At most `limit` of the jobs that this caller may see, newest first unless `ascending`."""
+        query = replace(matching(principal, wanted), after=after, ascending=ascending)
+        return await self._state.committer.read(lambda store: store.find(query, limit))
+
+    async def update(
+        self,
+        principal: Principal,
+        job_id: int,
+        change: Callable[[Definition, Priority], tuple[Definition, Priority]],
+        revision: int | None,
+    ) -> Job:
+        """Change what a job asks for. Raises `Conflict` where it is not at that revision any more."""
+        return await self._command(
+            principal, job_id, lambda job: Changed(*change(job.definition, job.priority)), revision
+        )
+
+    async def cancel(self, principal: Principal, job_id: int, reason: str, force: bool) -> Job:
+        """Cancel a job; one that is final stays as it is."""
+        return await self._command(principal, job_id, lambda job: Cancel(reason, force))
+
+    async def pause(self, principal: Principal, job_id: int) -> Job:
+        """Hold a job back."""
+        return await self._command(principal, job_id, lambda job: Pause())
+
+    async def resume(self, principal: Principal, job_id: int) -> Job:
+        """Let a paused job go on."""
+        return await self._command(principal, job_id, lambda job: Resume())
+
+    async def retry(self, principal: Principal, job_id: int) -> Job:
+        """Queue a final job again, behind those that wait."""
+        position = self._state.ids.next()
+        return await self._command(principal, job_id, lambda job: Retry(position))
+
+    async def delete(self, principal: Principal, job_id: int) -> None:
+        """Delete a final job. Raises `NotFinal`."""
+        changes = await self._state.committer.submit(DELETE, Deletion(principal, job_id))
+        self._state.absorb(changes)
+
+    async def attempts(self, principal: Principal, job_id: int) -> list[Attempt]:
+        """The job's attempts, newest first, with the one under way."""
+        job = await self.get(principal, job_id)
+        past = await self._state.committer.read(lambda store: store.attempts(job_id))
+        current = last_attempt(job)
+        known = [attempt for attempt in past if current is None or attempt.number != current.number]
+        return sorted(known + ([current] if current else []), key=lambda attempt: -attempt.number)
+
+    async def explain(self, principal: Principal, job_id: int) -> Explanation:
+        """Why the job does not run."""
+        return await explain(self._state, principal, await self.get(principal, job_id))
+
+    async def stats(self, principal: Principal, wanted: JobFilter) -> Stats:
+        """How many jobs stand in which state."""
+        query = matching(principal, wanted)
+        counts = await self._state.committer.read(lambda store: store.count(query))
+        return summed(counts, self._state.clock.wall())
+
+    async def _command(
+        self, principal: Principal, job_id: int, event: Callable[[Job], Event], revision: int | None = None
+    ) -> Job:
+        outcome = await self._state.committer.submit(COMMAND, Command(principal, job_id, event, revision))
+        self._state.absorb(outcome.changes)
+        return outcome.job
+
+    async def get(self, principal: Principal, job_id: int) -> Job:
+        """The job. Raises `JobNotFound`, also for another user's."""
+        jobs = await self._state.committer.read(lambda store: store.load([job_id]))
+        return visible(principal, job_id, jobs.get(job_id))
+
+
+def matching(principal: Principal, wanted: JobFilter) -> Matching:
+    """The store's query for what this caller wants and may see."""
+    user = wanted.user
+    if not principal.owns(principal.tenant, ""):
+        # Not an admin: another user's jobs do not exist. No user has a name with a NUL.
+        user = principal.user if user in (None, principal.user) else "\0"
+    return Matching(
+        tenant=principal.tenant,
+        user=user,
+        states=wanted.states,
+        queue=wanted.queue,
+        job_type=wanted.job_type,
+        workspace=wanted.workspace,
+        labels=wanted.labels,
+        worker_id=wanted.worker_id,
+    )
+
+
+def summed(counts: Sequence[Count], now: int) -> Stats:
+    """Counts by state alone."""
+    by_state: dict[JobState, int] = {}
+    for count in counts:
+        by_state[count.state] = by_state.get(count.state, 0) + count.count
+    oldest = [
+        count.oldest_queue_time
+        for count in counts
+        if count.state is JobState.QUEUED and count.oldest_queue_time is not None
+    ]
+    return Stats(by_state, max(now - min(oldest), 0) if oldest else None)

@@ -1,0 +1,161 @@
+"""The living sessions of workers: what they hold, what they are told, when they were last heard of.
+
+All of it is rebuilt from the store and from the workers' own words after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from towpath_server.core.errors import SessionUnknown
+from towpath_server.core.job import Job
+from towpath_server.core.matching import Profile
+from towpath_server.core.records import Principal, Worker
+from towpath_server.scheduler.messages import Directive, DirectiveType, HeldLease, Load
+
+OrderKey = tuple[DirectiveType, int | None, str]
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease as the scheduler knows it; `missed` counts the heartbeats in a row that did not name it."""
+
+    token: str
+    confirmed: bool
+    missed: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Poll:
+    """The latest poll of a session: the same poll_id gets the same answer."""
+
+    poll_id: str
+    task: asyncio.Task[list[Job]]
+    callers: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One life of a worker's process. `deadline` and `last_heard` are microseconds of the steady and the wall clock."""
+
+    worker: Worker
+    profile: Profile
+    deadline: int
+    last_heard: int | None = None
+    load: Load = Load()
+    held: dict[int, Held] = field(default_factory=dict)
+    late: dict[int, str] = field(default_factory=dict)
+    poll: Poll | None = None
+    over: bool = False
+    _orders: dict[OrderKey, Directive] = field(default_factory=dict)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def session_id(self) -> str:
+        return self.worker.session_id
+
+    def holds(self, job_id: int, token: str) -> bool:
+        """Whether this lease is the session's."""
+        held = self.held.get(job_id)
+        return held is not None and held.token == token
+
+    def order(self, directive: Directive) -> None:
+        """Tell the worker something: now, or when its stream stands again."""
+        self._orders[(directive.type, directive.job_id, directive.token)] = directive
+        self._told.set()
+
+    def settle(self, job_id: int) -> None:
+        """The lease is over and the worker knows: what was to be told of it has no object any more."""
+        self.held.pop(job_id, None)
+        for key in [key for key in self._orders if key[1] == job_id]:
+            del self._orders[key]
+
+    def standing_orders(self) -> list[Directive]:
+        """Everything that a new stream must hear (again)."""
+        return list(self._orders.values())
+
+    async def new_orders(self, told: set[OrderKey]) -> list[Directive]:
+        """Wait for orders that are not in `told`."""
+        while True:
+            self._told.clear()
+            fresh = {key: order for key, order in self._orders.items() if key not in told}
+            told.intersection_update(self._orders)
+            if fresh:
+                told.update(fresh)
+                for key in fresh:
+                    # An ABANDON is told once: the worker that still holds the lease will name it again.
+                    if key[0] is DirectiveType.ABANDON:
+                        del self._orders[key]
+                return list(fresh.values())
+            await self._told.wait()
+
+    def end(self) -> None:
+        """The session is over: polls end empty, streams are told to register again."""
+        self.over = True
+        self.order(Directive(DirectiveType.REREGISTER))
+
+    def drop_obeyed(self, named: Iterable[HeldLease]) -> None:
+        """Forget orders about leases that are over and that the worker does not hold any more."""
+        heard = {(lease.job_id, lease.token) for lease in named}
+        for key in list(self._orders):
+            _, job_id, token = key
+            if job_id is not None and job_id not in self.held and (job_id, token) not in heard:
+                del self._orders[key]
+
+    def unnamed(self, named: Iterable[HeldLease], most_missed: int) -> list[int]:
+        """The confirmed leases that have not been named for more than `most_missed` heartbeats in a row."""
+        heard = {(lease.job_id, lease.token) for lease in named}
+        forgotten = []
+        for job_id, held in self.held.items():
+            held.missed = 0 if (job_id, held.token) in heard or not held.confirmed else held.missed + 1
+            if held.missed > most_missed:
+                forgotten.append(job_id)
+        return forgotten
+
+
+class Sessions:
+    """The living sessions by id and by worker."""
+
+    def __init__(self, steady: Callable[[], int]) -> None:
+        self._steady = steady
+        self._by_id: dict[str, Session] = {}
+        self._by_worker: dict[int, Session] = {}
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def add(self, session: Session) -> None:
+        """A session lives."""
+        self._by_id[session.session_id] = session
+        self._by_worker[session.worker.worker_id] = session
+
+    def remove(self, session: Session) -> None:
+        """A session is over."""
+        session.end()
+        self._by_id.pop(session.session_id, None)
+        if self._by_worker.get(session.worker.worker_id) is session:
+            del self._by_worker[session.worker.worker_id]
+
+    def get(self, session_id: str) -> Session | None:
+        """The session, if it lives."""
+        return self._by_id.get(session_id)
+
+    def of_worker(self, worker_id: int) -> Session | None:
+        """The worker's session, if it has one."""
+        return self._by_worker.get(worker_id)
+
+    def require(self, principal: Principal, worker_id: int, session_id: str) -> Session:
+        """The session, where it is this caller's; else `SessionUnknown`."""
+        session = self._by_id.get(session_id)
+        if session is None or session.worker.worker_id != worker_id:
+            raise SessionUnknown
+        if (session.worker.tenant, session.worker.user) != (principal.tenant, principal.user):
+            raise SessionUnknown
+        return session
+
+    def silent(self) -> list[Session]:
+        """The sessions that were not heard of for a whole lease."""
+        now = self._steady()
+        return [session for session in self._by_id.values() if session.deadline <= now]

@@ -1,0 +1,104 @@
+"""What the scheduler's services share: the store behind its committer, and what is kept in memory beside it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from towpath_server.core.errors import Draining
+from towpath_server.core.ids import RANDOM_BITS, new_id
+from towpath_server.core.job import SECOND
+from towpath_server.core.matching import profile
+from towpath_server.core.records import Queue, Worker
+from towpath_server.scheduler.board import Board
+from towpath_server.scheduler.catalogue import Catalogue
+from towpath_server.scheduler.changes import Change
+from towpath_server.scheduler.effects import Effects
+from towpath_server.scheduler.sessions import Session, Sessions
+from towpath_server.scheduler.waiters import Waiters
+from towpath_server.scheduler.watchers import Watchers
+from towpath_server.store.base import Store
+from towpath_server.store.committer import Committer
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """What the scheduler dictates (microseconds)."""
+
+    heartbeat: int = 3 * SECOND
+    lease_ttl: int = 15 * SECOND
+    poll: int = 25 * SECOND
+    sweep: int = 300 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`wall` is microseconds since the epoch and never jumps within a process; `steady` counts from anywhere."""
+
+    wall: Callable[[], int]
+    steady: Callable[[], int]
+
+
+class Ids:
+    """Ids that grow, each greater than the one before."""
+
+    def __init__(self, wall: Callable[[], int], rng: random.Random) -> None:
+        self._wall = wall
+        self._rng = rng
+        self._last = 0
+
+    def next(self) -> int:
+        """A new id."""
+        self._last = new_id(self._wall(), self._rng.getrandbits(RANDOM_BITS), self._last)
+        return self._last
+
+
+class State:
+    """One scheduler's memory. Only the event loop's thread touches it."""
+
+    def __init__(self, store: Store, clock: Clock, rng: random.Random, intervals: Intervals) -> None:
+        self.store = store
+        self.clock = clock
+        self.rng = rng
+        self.intervals = intervals
+        self.ids = Ids(clock.wall, rng)
+        self.committer = Committer(store, clock.wall)
+        queues = store.records(Queue)
+        self.queues = {(queue.tenant, queue.name): queue for queue in queues}
+        self.board = Board(store.lanes(), [(queue.tenant, queue.name) for queue in queues if queue.paused])
+        self.waiters = Waiters(self.board)
+        self.sessions = Sessions(clock.steady)
+        self.watchers = Watchers()
+        self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
+        self.catalogue = Catalogue(store)
+        self.draining = False
+        self._nudge: Callable[[int], None] = lambda due: None
+        self._effects = Effects(self.board, self.waiters, self.sessions, self.watchers, self.nudge)
+
+    def nudge(self, due: int) -> None:
+        """A clock runs out at `due`."""
+        self._nudge(due)
+
+    def on_nudge(self, nudge: Callable[[int], None]) -> None:
+        """Whom to tell of clocks that run out sooner than expected."""
+        self._nudge = nudge
+
+    def absorb(self, changes: Iterable[Change]) -> None:
+        """Tell everybody whom a commit concerns."""
+        self._effects.absorb(changes)
+
+    def refresh_profile(self, session: Session) -> None:
+        """The worker's models have changed: it may serve other lanes now."""
+        self.waiters.wake_session(session)
+        models = (model.model_id for model in self.catalogue.on_worker(session.worker.worker_id))
+        session.profile = profile(session.worker, models)
+
+    def refuse_when_draining(self) -> None:
+        """Raises `Draining` where nothing new is taken any more."""
+        if self.draining:
+            raise Draining
+
+    def new_token(self) -> str:
+        """128 random bits: what a lease or a session is proved by."""
+        return f"{self.rng.getrandbits(128):032x}"

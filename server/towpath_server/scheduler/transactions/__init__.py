@@ -1,0 +1,1 @@
+"""What happens inside one commit: synchronous functions over a store, each taking all that arrived together."""

@@ -1,0 +1,82 @@
+"""Handing out queued jobs: the rules choose, the store tells and keeps."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from towpath_server.core.errors import TowpathError
+from towpath_server.core.events import Claimed
+from towpath_server.core.fairness import Turns, pick
+from towpath_server.core.job import Job, Lease
+from towpath_server.core.records import Head, Lane
+from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.store.base import InLane, Store
+from towpath_server.store.committer import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimItem:
+    """A poll: which lanes it serves, with where their best jobs are thought to stand, and how many jobs it takes."""
+
+    worker_id: int
+    session_id: str
+    lanes: tuple[tuple[Lane, Head], ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOutcome:
+    """The leased jobs in dispatch order, and where the touched lanes stand now."""
+
+    jobs: tuple[Job, ...]
+    changes: tuple[Change, ...]
+    heads: dict[int, Head | None]
+
+
+class _Line:
+    """A lane's best jobs, fetched when first asked for: as many as all polls together could take, and one more."""
+
+    def __init__(self, store: Store, lane_id: int, limit: int) -> None:
+        self.jobs = deque(store.find(InLane(lane_id), limit + 1))
+
+    def head(self) -> Head | None:
+        return Head(self.jobs[0].priority, -self.jobs[0].position) if self.jobs else None
+
+    def pop(self) -> Job:
+        return self.jobs.popleft()
+
+
+class Claim:
+    """The claim, with whose turn it is and where lease tokens come from. Used by the writer alone."""
+
+    def __init__(self, new_token: Callable[[], str]) -> None:
+        self._turns = Turns()
+        self._new_token = new_token
+        self.verb: Verb[ClaimItem, ClaimOutcome] = Verb("claim", self.run, rank=1)
+
+    def run(self, store: Store, now: int, items: Sequence[ClaimItem]) -> list[ClaimOutcome | TowpathError]:
+        """Lease to each poll what it may have, in the order in which the polls came."""
+        total = sum(item.limit for item in items)
+        lines: dict[int, _Line] = {}
+
+        def line_of(lane_id: int) -> _Line:
+            if lane_id not in lines:
+                lines[lane_id] = _Line(store, lane_id, total)
+            return lines[lane_id]
+
+        picked = [pick(item.lanes, item.limit, self._turns, line_of) for item in items]
+        changes = Changes(store, {job.job_id: job for jobs in picked for job in jobs}, now)
+        for item, jobs in zip(items, picked, strict=True):
+            for job in jobs:
+                lease = Lease(self._new_token(), item.worker_id, item.session_id)
+                changes.apply(job.job_id, Claimed(lease))
+        by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}
+        heads = {lane_id: line.head() for lane_id, line in lines.items()}
+        return [_outcome([by_id[job.job_id] for job in jobs], heads) for jobs in picked]
+
+
+def _outcome(changes: list[Change], heads: dict[int, Head | None]) -> ClaimOutcome:
+    jobs = tuple(change.after for change in changes if change.after is not None)
+    return ClaimOutcome(jobs, tuple(changes), heads)

@@ -1,0 +1,115 @@
+"""What submitters and operators do to jobs that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from towpath_server.core.errors import Conflict, JobNotFound, NotFinal, TowpathError
+from towpath_server.core.events import Event
+from towpath_server.core.ids import show
+from towpath_server.core.job import Job
+from towpath_server.core.records import Principal
+from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.store.base import Matching, Store
+from towpath_server.store.committer import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An event for one job, made from the job as it stands; only at this revision where one is given."""
+
+    principal: Principal
+    job_id: int
+    event: Callable[[Job], Event]
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """The job after the command, and the changes to tell of."""
+
+    job: Job
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A final job to delete."""
+
+    principal: Principal
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Final jobs to delete: those of a tenant that ended at or before a moment."""
+
+    tenant: str
+    ended_before: int
+    limit: int
+
+
+def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded | TowpathError]:
+    """Move each job as it was commanded."""
+    changes = Changes.load(store, (item.job_id for item in items), now)
+    refused: dict[int, TowpathError] = {}
+    for index, item in enumerate(items):
+        try:
+            job = visible(item.principal, item.job_id, changes.get(item.job_id))
+            if item.revision is not None and item.revision != job.revision:
+                raise Conflict(what=f"job {show('job', job.job_id)}")
+            changes.apply(item.job_id, item.event(job))
+        except TowpathError as error:
+            refused[index] = error
+    by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}
+    outcomes: list[Commanded | TowpathError] = []
+    for index, item in enumerate(items):
+        job_now = changes.get(item.job_id)
+        if index in refused or job_now is None:
+            outcomes.append(refused[index])
+        else:
+            mine = by_id.pop(item.job_id, None)
+            outcomes.append(Commanded(job_now, (mine,) if mine is not None else ()))
+    return outcomes
+
+
+def delete(store: Store, now: int, items: Sequence[Deletion]) -> list[tuple[Change, ...] | TowpathError]:
+    """Delete final jobs."""
+    jobs = store.load(list(dict.fromkeys(item.job_id for item in items)))
+    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    for item in items:
+        try:
+            job = visible(item.principal, item.job_id, jobs.get(item.job_id))
+            if not job.state.is_final:
+                raise NotFinal(job_id=show("job", job.job_id), state=job.state.name)
+            outcomes.append((Change(jobs.pop(item.job_id), None),))
+        except TowpathError as error:
+            outcomes.append(error)
+    gone = [outcome[0].before.job_id for outcome in outcomes if isinstance(outcome, tuple) and outcome[0].before]
+    if gone:
+        store.delete(gone)
+    return outcomes
+
+
+def sweep(store: Store, now: int, items: Sequence[Sweep]) -> list[tuple[Change, ...] | TowpathError]:
+    """Delete final jobs of tenants, a bounded number each."""
+    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    for item in items:
+        query = Matching(tenant=item.tenant, ended_before=item.ended_before, ascending=True)
+        jobs = store.find(query, item.limit)
+        store.delete([job.job_id for job in jobs])
+        outcomes.append(tuple(Change(job, None) for job in jobs))
+    return outcomes
+
+
+def visible(principal: Principal, job_id: int, job: Job | None) -> Job:
+    """The job, where this caller may see it; else the same answer as for a job that never was."""
+    if job is None or not principal.owns(job.definition.tenant, job.definition.user):
+        raise JobNotFound(job_id=show("job", job_id))
+    return job
+
+
+COMMAND = Verb("command", command)
+DELETE = Verb("delete", delete)
+SWEEP = Verb("sweep", sweep)

@@ -1,0 +1,91 @@
+"""Taking in what workers tell. A stale lease changes nothing; a repeated report changes nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from towpath_server.core.errors import IllegalTransition, LeaseSuperseded, TowpathError
+from towpath_server.core.events import Progressed
+from towpath_server.core.records import LogChunk, ModelRecord
+from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.scheduler.messages import HeldLease, Logged, Report
+from towpath_server.store.base import Store
+from towpath_server.store.committer import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class ReportItem:
+    """Reports of one session in the order of their sequence."""
+
+    worker_id: int
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What came of them: the last sequence, what changed, whose lease is over, which jobs logged, which models came."""
+
+    sequence: int
+    changes: tuple[Change, ...]
+    superseded: tuple[HeldLease, ...]
+    logged: tuple[int, ...]
+    models: tuple[ModelRecord, ...]
+
+
+def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | TowpathError]:
+    """Apply all reports in order; each job is written once however much was told of it."""
+    changes = Changes.load(store, (report.job_id for item in items for report in item.reports), now)
+    logs: list[LogChunk] = []
+    outcomes = [_take_in(item, changes, logs) for item in items]
+    if logs:
+        store.append_logs(logs)
+    models = [model for outcome in outcomes for model in outcome.models]
+    if models:
+        store.put(models)
+    by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}
+    results: list[Reported | TowpathError] = []
+    for item, outcome in zip(items, outcomes, strict=True):
+        mine = dict.fromkeys(report.job_id for report in item.reports)
+        told = tuple(by_id.pop(job_id) for job_id in mine if job_id in by_id)
+        results.append(replace(outcome, changes=told))
+    return results
+
+
+def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Reported:
+    superseded: dict[HeldLease, None] = {}
+    models: list[ModelRecord] = []
+    logged: dict[int, None] = {}
+    for report in item.reports:
+        try:
+            if changes.get(report.job_id) is None:
+                raise LeaseSuperseded(job_id=report.job_id)
+            if isinstance(report.event, Logged):
+                logs.append(_log(report.job_id, report.event, changes))
+                logged[report.job_id] = None
+                continue
+            before = changes.get(report.job_id)
+            after = changes.apply(report.job_id, report.event, reported=True)
+            if report.model is not None and after is not before:
+                definition = after.definition
+                models.append(
+                    replace(report.model, worker_id=item.worker_id, tenant=definition.tenant, user=definition.user)
+                )
+        except (LeaseSuperseded, IllegalTransition):
+            superseded[HeldLease(report.job_id, report.event.token)] = None
+    sequence = item.reports[-1].sequence if item.reports else 0
+    return Reported(sequence, (), tuple(superseded), tuple(logged), tuple(models))
+
+
+def _log(job_id: int, event: Logged, changes: Changes) -> LogChunk:
+    job = changes.get(job_id)
+    if job is None or job.lease is None or not event.token or job.lease.token != event.token:
+        raise LeaseSuperseded(job_id=job_id)
+    if job.definition.timeouts.stall is not None and job.start_time is not None:
+        changes.apply(job_id, Progressed(event.token, None), reported=True)
+    return LogChunk(
+        job_id=job_id, attempt=job.attempt, offset=event.offset, text=event.text, stream=event.stream, time=event.time
+    )
+
+
+REPORT = Verb("report", run)

@@ -1,0 +1,97 @@
+"""Those who wait for changes of jobs. A slow one is told of changes in quick succession as one; its memory is bounded
+by the number of jobs that it watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from towpath_server.core.errors import SlowConsumer
+from towpath_server.core.job import Job
+
+MOST_PENDING = 10_000
+
+
+class Watch:
+    """One who watches. Each job's newest state is kept until it is taken."""
+
+    def __init__(self, wanted: Callable[[Job], bool] | None) -> None:
+        self._wanted = wanted
+        self._pending: dict[int, Job] = {}
+        self._changed = asyncio.Event()
+        self._overflown = False
+
+    def tell(self, job: Job) -> None:
+        """The job has changed."""
+        if self._wanted is not None and not self._wanted(job):
+            return
+        if len(self._pending) >= MOST_PENDING and job.job_id not in self._pending:
+            self._overflown = True
+        else:
+            self._pending[job.job_id] = job
+        self._changed.set()
+
+    def poke(self) -> None:
+        """Something beside the job's state has changed: its log has grown, or it was deleted."""
+        self._changed.set()
+
+    async def next(self) -> list[Job]:
+        """Wait, then take what has changed; empty after a poke. Raises `SlowConsumer` where too much was kept."""
+        await self._changed.wait()
+        self._changed.clear()
+        if self._overflown:
+            raise SlowConsumer
+        jobs, self._pending = list(self._pending.values()), {}
+        return jobs
+
+
+class Watchers:
+    """All who watch: one job, or all jobs of a kind."""
+
+    def __init__(self) -> None:
+        self._by_job: dict[int, set[Watch]] = {}
+        self._broad: set[Watch] = set()
+
+    @contextmanager
+    def job(self, job_id: int) -> Iterator[Watch]:
+        """Watch one job."""
+        watch = Watch(None)
+        self._by_job.setdefault(job_id, set()).add(watch)
+        try:
+            yield watch
+        finally:
+            watching = self._by_job[job_id]
+            watching.discard(watch)
+            if not watching:
+                del self._by_job[job_id]
+
+    @contextmanager
+    def jobs(self, wanted: Callable[[Job], bool]) -> Iterator[Watch]:
+        """Watch all jobs that are wanted."""
+        watch = Watch(wanted)
+        self._broad.add(watch)
+        try:
+            yield watch
+        finally:
+            self._broad.discard(watch)
+
+    def tell(self, job: Job) -> None:
+        """The job has changed."""
+        for watch in self._by_job.get(job.job_id, ()):
+            watch.tell(job)
+        for watch in self._broad:
+            watch.tell(job)
+
+    def poke(self, job_id: int) -> None:
+        """The job's log has grown, or it was deleted."""
+        for watch in self._by_job.get(job_id, ()):
+            watch.poke()
+
+    def poke_all(self) -> None:
+        """Let everybody look: the scheduler stops."""
+        for watches in self._by_job.values():
+            for watch in watches:
+                watch.poke()
+        for watch in self._broad:
+            watch.poke()

@@ -1,0 +1,206 @@
+"""The verbs of workers: sessions, leases and reports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+from towpath_server.core.job import SECOND, Job
+from towpath_server.core.matching import profile
+from towpath_server.core.records import ModelRecord, Principal, Worker
+from towpath_server.scheduler.connection import Connection
+from towpath_server.scheduler.messages import Directive, DirectiveType, Registered, Registration
+from towpath_server.scheduler.sessions import Poll, Session
+from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.claim import Claim, ClaimItem
+from towpath_server.scheduler.transactions.expire import BOOT_GRACE, BootGrace
+from towpath_server.scheduler.transactions.records import KEEP, Keep
+from towpath_server.scheduler.transactions.sessions import BEGIN, END, MOST_HELD, Begin, End
+
+
+class Workers:
+    """What workers call."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._claim = Claim(state.new_token)
+        self._ending: list[Session] = []
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+
+    async def register(self, principal: Principal, asked: Registration) -> Registered:
+        """Begin a session: the worker's jobs that it does not name are given to others."""
+        self._state.refuse_when_draining()
+        if asked.worker_id is None:
+            return await self._register(principal, asked)
+        async with self._turn(asked.worker_id):
+            return await self._register(principal, asked)
+
+    async def _register(self, principal: Principal, asked: Registration) -> Registered:
+        worker, old = self._worker(principal, asked)
+        models = [_owned(model, worker) for model in asked.models]
+        gone = self._gone(worker.worker_id, models)
+        old_session_id = old.session_id if old is not None else ""
+        begin = Begin(worker, old_session_id, asked.held, tuple(models), gone)
+        begun = await self._state.committer.submit(BEGIN, begin)
+        before = self._state.sessions.of_worker(worker.worker_id)
+        if before is not None:
+            self._state.sessions.remove(before)
+        self._state.workers[worker.worker_id] = worker
+        self._state.catalogue.discard(gone)
+        self._state.catalogue.add(models)
+        session = self._live(worker)
+        session.last_heard = self._state.clock.wall()
+        session.late = {lease.job_id: lease.token for lease in begun.late}
+        self._state.absorb(begun.changes)
+        for lease in begun.superseded:
+            session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+        intervals = self._state.intervals
+        return Registered(worker.worker_id, worker.session_id, intervals.heartbeat, intervals.lease_ttl, intervals.poll)
+
+    def _worker(self, principal: Principal, asked: Registration) -> tuple[Worker, Worker | None]:
+        now = self._state.clock.wall()
+        old = self._state.workers.get(asked.worker_id) if asked.worker_id is not None else None
+        if old is not None and (old.tenant, old.user) != (principal.tenant, principal.user):
+            old = None
+        worker = Worker(
+            worker_id=old.worker_id if old is not None else self._state.ids.next(),
+            name=asked.name or asked.machine.hostname,
+            tenant=principal.tenant,
+            user=principal.user,
+            slots=asked.slots,
+            job_types=asked.job_types,
+            labels=asked.labels,
+            machine=asked.machine,
+            version=asked.version,
+            create_time=old.create_time if old is not None else now,
+            connect_time=now,
+            session_id=f"ses_{self._state.new_token()}",
+        )
+        return worker, old
+
+    def _turn(self, worker_id: int) -> asyncio.Lock:
+        """Beginnings and ends of one worker's sessions come one after the other."""
+        return self._turns.setdefault(worker_id, asyncio.Lock())
+
+    def _gone(self, worker_id: int, models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
+        kept = {model.model_id for model in models}
+        return tuple(model for model in self._state.catalogue.on_worker(worker_id) if model.model_id not in kept)
+
+    def _live(self, worker: Worker) -> Session:
+        models = (model.model_id for model in self._state.catalogue.on_worker(worker.worker_id))
+        deadline = self._state.clock.steady() + self._state.intervals.lease_ttl
+        session = Session(worker, profile(worker, models), deadline)
+        self._state.sessions.add(session)
+        return session
+
+    async def lease(
+        self, principal: Principal, worker_id: int, session_id: str, poll_id: str, max_jobs: int, wait: int | None
+    ) -> list[Job]:
+        """Jobs for free slots, best first, or none after `wait` microseconds. The same poll_id gets the same jobs.
+
+        Raises `SessionUnknown`; `Draining` where the scheduler stops.
+        """
+        self._state.refuse_when_draining()
+        session = self._state.sessions.require(principal, worker_id, session_id)
+        poll = session.poll
+        if poll is None or poll.poll_id != poll_id:
+            longest = min(wait if wait is not None else self._state.intervals.poll, self._state.intervals.poll)
+            task = asyncio.get_running_loop().create_task(self._poll(session, max_jobs, longest))
+            poll = session.poll = Poll(poll_id, task)
+        poll.callers += 1
+        try:
+            jobs = await asyncio.shield(poll.task)
+        except asyncio.CancelledError:
+            # Nobody listens any more. What was leased meanwhile is kept for the same poll_id until the offer is lost.
+            if poll.callers == 1 and not poll.task.done():
+                self._state.waiters.wake_session(session, gone=True)
+            raise
+        finally:
+            poll.callers -= 1
+        if not jobs:
+            self._state.refuse_when_draining()
+        return [job for job in jobs if job.lease and session.holds(job.job_id, job.lease.token)]
+
+    async def _poll(self, session: Session, max_jobs: int, wait: int) -> list[Job]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait / SECOND
+        while not (session.over or session.worker.draining or self._state.draining):
+            eligible = self._state.board.eligible(session.profile, session.worker.worker_id)
+            if eligible.lanes:
+                item = ClaimItem(session.worker.worker_id, session.session_id, eligible.lanes, max_jobs)
+                outcome = await self._state.committer.submit(self._claim.verb, item)
+                self._state.board.settle(outcome.heads, eligible.pushes)
+                self._state.absorb(outcome.changes)
+                if outcome.jobs:
+                    return list(outcome.jobs)
+                continue
+            waiter = self._state.waiters.park(session, max_jobs)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    jobs = await asyncio.shield(waiter.handed)
+            except TimeoutError:
+                # A create may have taken this poll and wait for its commit: then its jobs come with the next breath.
+                if not self._state.waiters.leave(waiter):
+                    return await waiter.handed
+                return []
+            if jobs or waiter.gone:
+                return jobs
+        return []
+
+    def connect(self, principal: Principal, worker_id: int, session_id: str) -> Connection:
+        """A report stream of the session. Raises `SessionUnknown`."""
+        return Connection(self._state, self._state.sessions.require(principal, worker_id, session_id))
+
+    async def sync_models(
+        self, principal: Principal, worker_id: int, session_id: str, models: Sequence[ModelRecord]
+    ) -> None:
+        """The worker holds these models and no others."""
+        session = self._state.sessions.require(principal, worker_id, session_id)
+        owned = [_owned(model, session.worker) for model in models]
+        gone = self._gone(worker_id, owned)
+        await self._state.committer.submit(KEEP, Keep(tuple(owned), gone))
+        self._state.catalogue.discard(gone)
+        self._state.catalogue.add(owned)
+        self._state.refresh_profile(session)
+
+    async def deregister(self, principal: Principal, worker_id: int, session_id: str) -> None:
+        """End the session; what it holds goes back to the head of its queue."""
+        await self._end(self._state.sessions.require(principal, worker_id, session_id), released=True)
+
+    async def end_silent_sessions(self) -> None:
+        """End the sessions that were not heard of for a whole lease; their jobs are lost with them."""
+        silent = self._ending + self._state.sessions.silent()
+        for session in silent:
+            await self._end(session, released=False)
+
+    async def _end(self, session: Session, *, released: bool) -> None:
+        offline = replace(session.worker, session_id="")
+        self._state.sessions.remove(session)
+        self._state.waiters.wake_session(session)
+        if session not in self._ending:
+            self._ending.append(session)
+        # Where the store does not answer, the session stays here for the next look at the clocks.
+        async with self._turn(offline.worker_id):
+            current = self._state.workers.get(offline.worker_id)
+            if current is not None and current.session_id == session.session_id:
+                changes = await self._state.committer.submit(END, End(offline, session.session_id, released))
+                self._state.workers[offline.worker_id] = offline
+                self._state.absorb(changes)
+        if session in self._ending:
+            self._ending.remove(session)
+
+    async def recover(self) -> None:
+        """After a start: every session of before lives for one lease, and no clock of its jobs runs out sooner."""
+        sessions = [self._live(worker) for worker in self._state.workers.values() if worker.session_id]
+        if not sessions:
+            return
+        until = self._state.clock.wall() + self._state.intervals.lease_ttl
+        ids = tuple(session.session_id for session in sessions)
+        changes = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
+        self._state.absorb(changes)
+
+
+def _owned(model: ModelRecord, worker: Worker) -> ModelRecord:
+    return replace(model, worker_id=worker.worker_id, tenant=worker.tenant, user=worker.user)
