@@ -38,7 +38,7 @@ class _ReleaseReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Release
     RELEASE_REASON_STOPPED: _ReleaseReason.ValueType  # 2
     """A CANCEL, KILL or PAUSE directive was carried out."""
     RELEASE_REASON_UNABLE: _ReleaseReason.ValueType  # 3
-    """The worker cannot run it; nothing is counted against the job."""
+    """The worker cannot run it: counted like a lost worker, so that it ends somewhere."""
 
 class ReleaseReason(_ReleaseReason, metaclass=_ReleaseReasonEnumTypeWrapper):
     """Why an attempt was given back."""
@@ -50,7 +50,7 @@ RELEASE_REASON_SHUTDOWN: ReleaseReason.ValueType  # 1
 RELEASE_REASON_STOPPED: ReleaseReason.ValueType  # 2
 """A CANCEL, KILL or PAUSE directive was carried out."""
 RELEASE_REASON_UNABLE: ReleaseReason.ValueType  # 3
-"""The worker cannot run it; nothing is counted against the job."""
+"""The worker cannot run it: counted like a lost worker, so that it ends somewhere."""
 Global___ReleaseReason: _TypeAlias = ReleaseReason  # noqa: Y015
 
 class _DirectiveType:

@@ -67,6 +67,7 @@ TRANSITIONS: Mapping[JobState, Mapping[type[Event], tuple[JobState, ...]]] = {
         Confirmed: (S.LEASED,),
         Adopted: (S.LEASED,),
         Started: (S.RUNNING,),
+        Progressed: (S.RUNNING,),
         OfferLost: (S.QUEUED, S.LEASED),
         Released: (S.QUEUED, S.FAILED),
         Succeeded: (S.SUCCEEDED,),
@@ -236,7 +237,9 @@ def _started(job: Job, event: Started, now: int) -> Job:
 
 
 def _progressed(job: Job, event: Progressed, now: int) -> Job:
-    return replace(job, progress=event.progress or job.progress, stall_time=now)
+    # What comes further has started, whether that was told or not.
+    running = _started(job, Started(event.token), now)
+    return replace(running, progress=event.progress or job.progress, stall_time=now)
 
 
 def _succeeded(job: Job, event: Succeeded, now: int) -> Job:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.records import LogChunk, Principal
@@ -36,7 +36,7 @@ class Follow:
                 job = changed[-1] if changed else await self._look(principal, job_id)
             return job
 
-    async def watch(self, principal: Principal, job_id: int, from_sequence: int) -> AsyncIterator[Job]:
+    async def watch(self, principal: Principal, job_id: int, from_sequence: int) -> AsyncGenerator[Job]:
         """The job now, if it is past `from_sequence`, and after each change, until it is final."""
         with self._state.watchers.job(job_id) as watch:
             job, told = await self._look(principal, job_id), from_sequence
@@ -49,7 +49,7 @@ class Follow:
                 changed = await self._next(watch)
                 job = changed[-1] if changed else await self._look(principal, job_id)
 
-    async def watch_all(self, principal: Principal, wanted: JobFilter) -> AsyncIterator[Job | None]:
+    async def watch_all(self, principal: Principal, wanted: JobFilter) -> AsyncGenerator[Job | None]:
         """None once the watch stands, then each change of the jobs that this caller may see and wants."""
         with self._state.watchers.jobs(lambda job: fits(principal, wanted, job)) as watch:
             yield None
@@ -59,7 +59,7 @@ class Follow:
 
     async def logs(
         self, principal: Principal, job_id: int, attempt: int, offset: int, follow: bool
-    ) -> AsyncIterator[LogChunk]:
+    ) -> AsyncGenerator[LogChunk]:
         """Pieces of log from `offset` on; when following, what comes until the job is final."""
         with self._state.watchers.job(job_id) as watch:
             while True:
@@ -74,7 +74,7 @@ class Follow:
                 if not attempt and (await self._look(principal, job_id)).attempt != number:
                     offset = 0
 
-    async def _stored(self, job_id: int, attempt: int, offset: int) -> AsyncIterator[LogChunk]:
+    async def _stored(self, job_id: int, attempt: int, offset: int) -> AsyncGenerator[LogChunk]:
         chunks = await self._chunks(job_id, attempt, offset)
         while chunks:
             for chunk in chunks:

@@ -15,6 +15,9 @@ from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.store.base import InLane, Store
 from towpath_server.store.committer import Verb
 
+# Of specs in one answer: well below what a channel takes, 4 MiB.
+MOST_BYTES = 2 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ClaimItem:
@@ -66,7 +69,7 @@ class Claim:
                 lines[lane_id] = _Line(store, lane_id, total)
             return lines[lane_id]
 
-        picked = [pick(item.lanes, item.limit, self._turns, line_of) for item in items]
+        picked = [self._pick(item, line_of) for item in items]
         changes = Changes(store, {job.job_id: job for jobs in picked for job in jobs}, now)
         for item, jobs in zip(items, picked, strict=True):
             for job in jobs:
@@ -75,6 +78,18 @@ class Claim:
         by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}
         heads = {lane_id: line.head() for lane_id, line in lines.items()}
         return [_outcome([by_id[job.job_id] for job in jobs], heads) for jobs in picked]
+
+    def _pick(self, item: ClaimItem, line_of: Callable[[int], _Line]) -> list[Job]:
+        """The poll's jobs: no more at once than one answer can carry, and one in any case."""
+        jobs = pick(item.lanes, item.limit, self._turns, line_of)
+        size = 0
+        for index, job in enumerate(jobs):
+            size += len(job.definition.spec) + len(job.definition.annotations)
+            if size > MOST_BYTES and index:
+                for late in reversed(jobs[index:]):
+                    line_of(late.lane_id).jobs.appendleft(late)
+                return jobs[:index]
+        return jobs
 
 
 def _outcome(changes: list[Change], heads: dict[int, Head | None]) -> ClaimOutcome:

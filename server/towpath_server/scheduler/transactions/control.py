@@ -54,12 +54,14 @@ def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded 
     """Move each job as it was commanded."""
     changes = Changes.load(store, (item.job_id for item in items), now)
     refused: dict[int, TowpathError] = {}
+    moved: set[int] = set()
     for index, item in enumerate(items):
         try:
             job = visible(item.principal, item.job_id, changes.get(item.job_id))
-            if item.revision is not None and item.revision != job.revision:
+            if item.revision is not None and (item.revision != job.revision or item.job_id in moved):
                 raise Conflict(what=f"job {show('job', job.job_id)}")
-            changes.apply(item.job_id, item.event(job))
+            if changes.apply(item.job_id, item.event(job)) is not job:
+                moved.add(item.job_id)
         except TowpathError as error:
             refused[index] = error
     by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from towpath_server.core.clocks import overdue, postpone
+from towpath_server.core.clocks import next_due, overdue, postpone
 from towpath_server.core.errors import TowpathError
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.store.base import Due, HeldBy, Store
@@ -49,6 +49,9 @@ def expire(store: Store, now: int, items: Sequence[ExpireItem]) -> list[Expired 
             changes.apply(job.job_id, event)
         elif job.state.is_final:
             gone.append(job)
+        else:
+            # Its clock runs out later than it did when it was written down: another version, another limit.
+            changes.put(job, replace(job, due_time=next_due(job)))
     told = changes.save()
     if gone:
         store.delete([job.job_id for job in gone])

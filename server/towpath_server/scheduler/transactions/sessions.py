@@ -81,7 +81,7 @@ def _begin(store: Store, now: int, item: Begin) -> Begun:
 
 
 def _counts_late(job: Job | None, lease: HeldLease) -> bool:
-    return job is not None and job.lease is None and job.last_token == lease.token
+    return job is not None and job.lease is None and job.last_token == lease.token != ""
 
 
 def end(store: Store, now: int, items: Sequence[End]) -> list[tuple[Change, ...] | TowpathError]:
