@@ -1,0 +1,244 @@
+"""A scheduler for tests of the worker: real gRPC, scripted answers, everything it heard."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from towpath.v1 import job_pb2, worker_service_pb2
+from towpath.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
+
+Report = worker_service_pb2.Report
+Directive = worker_service_pb2.Directive
+Requests = AsyncIterator[worker_service_pb2.ReportJobsRequest]
+
+WORKER_ID = "wkr_0000000000001"
+PATIENCE = 20.0
+
+
+class FakeScheduler(WorkerServiceServicer):
+    """Serves one worker. `address` is set once it listens."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.token: str | None = None
+        self.heartbeat_interval = 0.1
+        self.acks = True
+        self.lost_answers = 0
+        self.registrations: list[worker_service_pb2.RegisterWorkerRequest] = []
+        self.deregistrations = 0
+        self.polls: list[worker_service_pb2.LeaseJobsRequest] = []
+        self.synced: list[worker_service_pb2.SyncModelsRequest] = []
+        self.streams = 0
+        self.sequences: list[list[int]] = []
+        self.reports: list[Report] = []
+        self.heartbeats: list[worker_service_pb2.Heartbeat] = []
+        self._numbers = itertools.count(1)
+        self._session = ""
+        self._acked = 0
+        self._offered: list[worker_service_pb2.Lease] = []
+        self._answers: dict[str, list[worker_service_pb2.Lease]] = {}
+        self._outgoing: set[asyncio.Queue[worker_service_pb2.ReportJobsResponse | None]] = set()
+        self._happened = asyncio.Condition()
+
+    # The script.
+
+    async def offer(self, job_type: str, **params: Any) -> worker_service_pb2.Lease:
+        """Puts a custom job in the line."""
+        number = next(self._numbers)
+        job = job_pb2.Job(job_id=f"job_{number:013d}", job_type=job_type, tenant="acme", user="ann")
+        job.custom.type = job_type
+        job.custom.params.update(params)
+        return await self.offer_again(worker_service_pb2.Lease(job=job, lease_token=f"lease-{number}", attempt=1))
+
+    async def offer_again(self, lease: worker_service_pb2.Lease) -> worker_service_pb2.Lease:
+        """Puts a lease in the line."""
+        self._offered.append(lease)
+        await self._notify()
+        return lease
+
+    async def direct(
+        self, kind: worker_service_pb2.DirectiveType.ValueType, lease: Any = None, grace: float = 0
+    ) -> None:
+        """Sends a directive down every open stream."""
+        directive = Directive(type=kind, grace=seconds(grace))
+        if lease is not None:
+            directive.job_id, directive.lease_token = lease.job.job_id, lease.lease_token
+        for queue in self._outgoing:
+            queue.put_nowait(worker_service_pb2.ReportJobsResponse(acked_sequence=self._acked, directives=[directive]))
+
+    def break_streams(self) -> None:
+        """Ends every open stream with UNAVAILABLE."""
+        for queue in self._outgoing:
+            queue.put_nowait(None)
+
+    def forget(self) -> None:
+        """Loses its memory of all sessions, as after a restart."""
+        self._session = ""
+        self.break_streams()
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """Waits until something is true, and gives it."""
+        async with asyncio.timeout(PATIENCE), self._happened:
+            await self._happened.wait_for(condition)
+            return condition()
+
+    async def outcome(self, lease: worker_service_pb2.Lease) -> Report:
+        """Waits for a job's outcome."""
+        found = await self.until(lambda: [one for one in self.of(lease) if is_outcome(one)])
+        return cast(Report, found[0])
+
+    async def said(self, lease: worker_service_pb2.Lease, word: str) -> str:
+        """Waits until a job's log has a word, and gives the log."""
+        await self.until(lambda: word in self.log(lease))
+        return self.log(lease)
+
+    # What it heard.
+
+    def of(self, lease: worker_service_pb2.Lease) -> list[Report]:
+        """The reports on a lease."""
+        wanted = (lease.job.job_id, lease.lease_token)
+        return [one for one in self.reports if (one.job_id, one.lease_token) == wanted]
+
+    def log(self, lease: worker_service_pb2.Lease) -> str:
+        """A job's log, put together by offsets."""
+        text = bytearray()
+        for report in self.of(lease):
+            if report.HasField("log"):
+                assert report.log.offset <= len(text), "a gap in the log"
+                text[report.log.offset :] = report.log.text.encode()
+        return text.decode()
+
+    # The service.
+
+    async def RegisterWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Begins a session."""
+        metadata = dict(context.invocation_metadata())
+        if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid token")
+        self.registrations.append(request)
+        self._session = f"session-{len(self.registrations)}"
+        self._acked = 0
+        self.sequences.append([])
+        await self._notify()
+        return worker_service_pb2.RegisterWorkerResponse(
+            worker_id=request.worker_id or WORKER_ID,
+            session_id=self._session,
+            heartbeat_interval=seconds(self.heartbeat_interval),
+            lease_ttl=seconds(5),
+            poll_timeout=seconds(5),
+        )
+
+    async def LeaseJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Answers a poll."""
+        await self._require(request.session_id, context)
+        self.polls.append(request)
+        await self._notify()
+        if request.poll_id not in self._answers:
+            async with self._happened:
+                await self._happened.wait_for(lambda: self._offered or request.session_id != self._session)
+                taken, self._offered = self._offered[: request.max_jobs], self._offered[request.max_jobs :]
+            self._answers[request.poll_id] = taken
+        await self._require(request.session_id, context)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
+        return worker_service_pb2.LeaseJobsResponse(leases=self._answers[request.poll_id])
+
+    async def ReportJobs(self, request_iterator: Requests, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Takes reports in, and sends acks and directives."""
+        self.streams += 1
+        outgoing: asyncio.Queue[worker_service_pb2.ReportJobsResponse | None] = asyncio.Queue()
+        self._outgoing.add(outgoing)
+        reading = asyncio.create_task(self._read(request_iterator, outgoing))
+        try:
+            while (answer := await outgoing.get()) is not None:
+                yield answer
+        finally:
+            reading.cancel()
+            self._outgoing.discard(outgoing)
+            await self._notify()
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
+
+    async def SyncModels(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Takes the models in."""
+        self.synced.append(request)
+        await self._notify()
+        return worker_service_pb2.SyncModelsResponse()
+
+    async def DeregisterWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Ends a session."""
+        self.deregistrations += 1
+        await self._notify()
+        return worker_service_pb2.DeregisterWorkerResponse()
+
+    async def _read(self, requests: Requests, outgoing: asyncio.Queue[Any]) -> None:
+        async for request in requests:
+            if request.session_id != self._session:
+                reregister = Directive(type=worker_service_pb2.DIRECTIVE_TYPE_REREGISTER)
+                outgoing.put_nowait(worker_service_pb2.ReportJobsResponse(directives=[reregister]))
+                return
+            for report in request.reports:
+                if report.HasField("heartbeat"):
+                    self.heartbeats.append(report.heartbeat)
+                    continue
+                self.sequences[-1].append(report.sequence)
+                if report.sequence == self._acked + 1 or not self.acks:
+                    self.reports.append(report)
+                if self.acks:
+                    self._acked = max(self._acked, report.sequence)
+            if self.acks:
+                outgoing.put_nowait(worker_service_pb2.ReportJobsResponse(acked_sequence=self._acked))
+            await self._notify()
+
+    async def _require(self, session_id: str, context: Any) -> None:
+        if session_id == self._session:
+            return
+        detail = any_pb2.Any()
+        detail.Pack(error_details_pb2.ErrorInfo(reason="SESSION_UNKNOWN", domain="towpath"))
+        status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="Register again.", details=[detail])
+        trailer = (("grpc-status-details-bin", status.SerializeToString()),)
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Register again.", trailer)
+
+    async def _notify(self) -> None:
+        async with self._happened:
+            self._happened.notify_all()
+
+
+def is_outcome(report: Report) -> bool:
+    """Whether the report ends an attempt."""
+    return report.WhichOneof("event") in ("succeeded", "failed", "released")
+
+
+@asynccontextmanager
+async def listening(scheduler: FakeScheduler, port: int = 0) -> AsyncIterator[FakeScheduler]:
+    """Serves it on loopback."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    add_WorkerServiceServicer_to_server(scheduler, server)
+    scheduler.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
+    await server.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.break_streams()
+        await server.stop(None)
+
+
+def seconds(count: float) -> duration_pb2.Duration:
+    """A duration."""
+    duration = duration_pb2.Duration()
+    duration.FromNanoseconds(int(count * 1e9))
+    return duration
+
+
+def contiguous(numbers: list[int]) -> Iterator[bool]:
+    """Whether each number is the one before plus one."""
+    return (after == before + 1 for before, after in itertools.pairwise(numbers))

@@ -1,0 +1,136 @@
+"""The worker as a real process: signals, its words at the start, its exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from support.fake_scheduler import FakeScheduler, listening
+from support.worker_stage import MODULE, TYPES, alive, settings_for
+from towpath.v1 import worker_service_pb2
+from towpath_worker.__main__ import app
+from towpath_worker.process import StartFailed
+from towpath_worker.runtime import run_worker
+
+TESTS = Path(__file__).parents[1]
+
+Process = asyncio.subprocess.Process
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
+
+
+@asynccontextmanager
+async def command(tmp_path: Path, *flags: str, token: str = "secret") -> AsyncIterator[Process]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_")}
+    environment |= {"PYTHONPATH": str(TESTS), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    if token:
+        environment["TOWPATH_TOKEN"] = token
+    words = ["--state-dir", str(tmp_path / "state"), "--handlers", MODULE, "--allow", ",".join(TYPES), *flags]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "towpath_worker",
+        *words,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@needs_signals
+async def test_the_first_signal_drains_and_the_second_releases(tmp_path: Path) -> None:
+    async with (
+        listening(FakeScheduler()) as scheduler,
+        command(tmp_path, "--server", scheduler.address, "--slots", "2", "--label", "room=3") as process,
+    ):
+        finishing = await scheduler.offer("t.wait", path=str(tmp_path / "go"))
+        endless = await scheduler.offer("t.deaf")
+        pids = [int(word) for word in (await scheduler.said(endless, "\n")).split()[1:]]
+        await scheduler.said(finishing, "waiting")
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        while b"once more" not in await process.stdout.readline():
+            pass
+        polls = len(scheduler.polls)
+        (tmp_path / "go").touch()
+        assert (await scheduler.outcome(finishing)).HasField("succeeded")
+        assert len(scheduler.polls) == polls, "a draining worker does not poll"
+        process.send_signal(signal.SIGTERM)
+        assert (await scheduler.outcome(endless)).released.reason == worker_service_pb2.RELEASE_REASON_SHUTDOWN
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert scheduler.deregistrations == 1
+        assert not any(map(alive, pids))
+        assert dict(scheduler.registrations[0].labels) == {"room": "3"}
+
+
+@needs_signals
+async def test_a_killed_worker_leaves_nothing_that_its_next_life_does_not_end(tmp_path: Path) -> None:
+    async with listening(FakeScheduler()) as scheduler:
+        async with command(tmp_path, "--server", scheduler.address) as process:
+            lease = await scheduler.offer("t.deaf")
+            child, detached = (int(word) for word in (await scheduler.said(lease, "\n")).split()[1:])
+            process.kill()
+            await process.wait()
+        async with command(tmp_path, "--server", scheduler.address, "--run-once") as process:
+            await scheduler.outcome(await scheduler.offer("t.add", x=1))
+            assert not alive(child)
+            assert not alive(detached)
+            assert not scheduler.registrations[1].held_leases
+            out, _ = await asyncio.wait_for(process.communicate(), 20)
+            assert process.returncode == 0
+            for word in (scheduler.address, "wkr_", "t.add", "slots", "data", "towpath workers list"):
+                assert word in out.decode()
+            assert "secret" not in out.decode()
+
+
+@pytest.mark.parametrize(
+    ("flags", "token", "words"),
+    [
+        (["--token", "x"], "secret", "--token-file"),
+        ([], None, "TOWPATH_TOKEN"),
+        (["--data-dir", "no/such"], "secret", "is not a folder"),
+        (["--label", "x"], "secret", "KEY=VALUE"),
+        (["--server", "http://x"], "secret", "HOST:PORT"),
+        (["--config", "no/such"], "secret", "no configuration file"),
+        (["--slots", "0"], "secret", "slots"),
+    ],
+)
+def test_a_wrong_start_ends_with_a_sentence(tmp_path: Path, flags: list[str], token: str | None, words: str) -> None:
+    environment = {"TOWPATH_TOKEN": token, "TOWPATH_TOKEN_FILE": None, "XDG_CONFIG_HOME": str(tmp_path)}
+    result = CliRunner().invoke(app, flags, env=environment)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+async def test_handlers_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
+    for changes, words in (
+        ({"handlers": ("no_such_module",)}, "no module 'no_such_module'"),
+        ({"allow": ("t.nothing",)}, "No handler for t.nothing"),
+    ):
+        settings = settings_for(FakeScheduler(), tmp_path, **{"server": "127.0.0.1:1", **changes})
+        with pytest.raises(StartFailed, match=words):
+            await run_worker(settings, stop=asyncio.Event())
+
+
+async def test_a_refused_token_has_an_exit_code_of_its_own(tmp_path: Path) -> None:
+    async with listening(FakeScheduler()) as scheduler:
+        scheduler.token = "right"
+        async with command(tmp_path, "--server", scheduler.address) as process:
+            _, errors = await process.communicate()
+            assert process.returncode == 3
+            assert "does not take this token" in errors.decode()

@@ -1,0 +1,7 @@
+"""The worker of Towpath, and the API for handlers: `@handler("my.type") def run(ctx: Context, ...)`."""
+
+from __future__ import annotations
+
+from towpath_worker.handler import Cancelled, Context, InvalidInput, handler
+
+__all__ = ["Cancelled", "Context", "InvalidInput", "handler"]

@@ -1,0 +1,214 @@
+"""What is still to be told to the scheduler: numbered when sent, kept until acked, joined where that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator
+
+from towpath.v1 import job_pb2, worker_service_pb2
+from towpath_worker.spool import COMPACT_BYTES, Spool
+
+Key = tuple[str, str]
+Report = worker_service_pb2.Report
+
+OUTCOMES = frozenset({"succeeded", "failed", "released"})
+BATCH_BYTES = 1024 * 1024
+BATCH_REPORTS = 1000
+WINDOW_BYTES = 8 * 1024 * 1024
+LOG_BYTES = 8 * 1024 * 1024
+JOINED_LOG_BYTES = 32 * 1024
+
+
+class Outbox:
+    """The reports of one worker, in order. For one event loop."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.changed = asyncio.Event()
+        self._spool = spool
+        self._waiting: deque[Report] = deque()
+        self._numbered: deque[Report] = deque()
+        self._sent = 0
+        self._last_sequence = 0
+        self._in_window = 0
+        self._log_bytes = 0
+        self._progress: dict[Key, Report] = {}
+        self._tail: dict[Key, Report] = {}
+        self._outcomes: set[Key] = set()
+        self._careful = False
+        self._restore()
+
+    def add(self, report: Report) -> None:
+        """Takes a report. A waiting progress of the same job is replaced, a waiting log is prolonged."""
+        if not self._join(report):
+            self._enqueue(report)
+        if report.WhichOneof("event") in OUTCOMES:
+            self._outcomes.add(key_of(report))
+            own = [one for one in self._all() if key_of(one) == key_of(report) and _lasts(one)]
+            self._spool.append(own)
+        self.changed.set()
+
+    def take(self) -> list[Report]:
+        """The next reports for the stream; numbers those that have none. Empty while enough is unacked."""
+        if self._careful and self._sent:
+            return []
+        batch: list[Report] = []
+        size = 0
+        while (report := self._peek()) is not None:
+            size += report.ByteSize()
+            if batch and (self._careful or size > BATCH_BYTES or len(batch) >= BATCH_REPORTS):
+                break
+            if self._sent == len(self._numbered) and not self._number(report):
+                break
+            self._sent += 1
+            batch.append(report)
+        return batch
+
+    def acked(self, sequence: int) -> None:
+        """The scheduler has all reports up to here."""
+        while self._numbered and self._numbered[0].sequence <= sequence:
+            report = self._numbered.popleft()
+            self._in_window -= report.ByteSize()
+            self._sent = max(0, self._sent - 1)
+            self._careful = False
+            if report.WhichOneof("event") in OUTCOMES:
+                self._outcomes.discard(key_of(report))
+        if not self._outcomes:
+            self._spool.clear()
+        elif self._spool.size > COMPACT_BYTES:
+            self._spool.replace([one for one in self._all() if key_of(one) in self._outcomes and _lasts(one)])
+        self.changed.set()
+
+    def rewind(self) -> None:
+        """A new stream: all that is not acked is sent again, under the same numbers."""
+        self._sent = 0
+        self.changed.set()
+
+    def renumber(self) -> None:
+        """A new session: all that is not acked is sent again, from number 1."""
+        while self._numbered:
+            report = self._numbered.pop()
+            report.sequence = 0
+            self._waiting.appendleft(report)
+        self._sent = self._last_sequence = self._in_window = 0
+        self._progress.clear()
+        self._tail.clear()
+        self._log_bytes = sum(len(one.log.text) for one in self._waiting)
+        self.changed.set()
+
+    def refused(self) -> None:
+        """The scheduler finds a report invalid. First they go one by one; then the guilty one is put aside."""
+        if not self._careful or not self._sent:
+            self._careful = True
+            return
+        guilty = self._numbered[0]
+        if guilty.WhichOneof("event") in OUTCOMES:
+            guilty.failed.failure.CopyFrom(REFUSED)
+        else:
+            guilty.progress.Clear()
+            guilty.progress.SetInParent()
+
+    def drop(self, key: Key) -> None:
+        """Forgets what waits of a lease that is void."""
+        self._waiting = deque(one for one in self._waiting if key_of(one) != key)
+        self._forget(key)
+        if not any(key_of(one) == key for one in self._numbered):
+            self._outcomes.discard(key)
+
+    def held(self) -> set[Key]:
+        """Leases whose outcome is not acked yet."""
+        return set(self._outcomes)
+
+    @property
+    def has_log_room(self) -> bool:
+        """Whether more logs may be added."""
+        return self._log_bytes < LOG_BYTES
+
+    @property
+    def empty(self) -> bool:
+        """Whether all is acked."""
+        return not self._waiting and not self._numbered
+
+    async def emptied(self) -> None:
+        """Waits until all is acked."""
+        while not self.empty:
+            await self.changed.wait()
+            await asyncio.sleep(0.01)
+
+    def close(self) -> None:
+        """Closes the spool."""
+        self._spool.close()
+
+    def _restore(self) -> None:
+        reports = self._spool.load()
+        self._outcomes = {key_of(one) for one in reports if one.WhichOneof("event") in OUTCOMES}
+        self._numbered.extend(one for one in reports if key_of(one) in self._outcomes)
+        self.renumber()
+
+    def _join(self, report: Report) -> bool:
+        key = key_of(report)
+        match report.WhichOneof("event"):
+            case "progress" if (earlier := self._progress.get(key)) is not None:
+                earlier.progress.CopyFrom(report.progress)
+                return True
+            case "log" if (tail := self._tail.get(key)) is not None and tail.HasField("log"):
+                if tail.log.stream != report.log.stream or len(tail.log.text) > JOINED_LOG_BYTES:
+                    return False
+                tail.log.text += report.log.text
+                self._log_bytes += len(report.log.text)
+                return True
+        return False
+
+    def _enqueue(self, report: Report) -> None:
+        key = key_of(report)
+        self._waiting.append(report)
+        self._tail[key] = report
+        if report.HasField("progress"):
+            self._progress[key] = report
+        self._log_bytes += len(report.log.text)
+
+    def _peek(self) -> Report | None:
+        if self._sent < len(self._numbered):
+            return self._numbered[self._sent]
+        return self._waiting[0] if self._waiting else None
+
+    def _number(self, report: Report) -> bool:
+        if self._in_window > WINDOW_BYTES:
+            return False
+        self._waiting.popleft()
+        key = key_of(report)
+        if self._progress.get(key) is report:
+            del self._progress[key]
+        if self._tail.get(key) is report:
+            del self._tail[key]
+        self._log_bytes -= len(report.log.text)
+        self._last_sequence += 1
+        report.sequence = self._last_sequence
+        self._in_window += report.ByteSize()
+        self._numbered.append(report)
+        return True
+
+    def _forget(self, key: Key) -> None:
+        self._progress.pop(key, None)
+        self._tail.pop(key, None)
+        self._log_bytes = sum(len(one.log.text) for one in self._waiting)
+
+    def _all(self) -> Iterator[Report]:
+        yield from self._numbered
+        yield from self._waiting
+
+
+def key_of(report: Report) -> Key:
+    """The lease that a report is about."""
+    return report.job_id, report.lease_token
+
+
+def _lasts(report: Report) -> bool:
+    return not report.HasField("progress")
+
+
+REFUSED = job_pb2.Failure(
+    cause=job_pb2.FAILURE_CAUSE_HANDLER,
+    type="ResultRefused",
+    message="The scheduler refused the job's outcome as invalid. See the worker's log.",
+)

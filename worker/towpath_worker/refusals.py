@@ -1,0 +1,78 @@
+"""What a failed call to the scheduler means for a worker."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+DETAILS = "grpc-status-details-bin"
+# Trying again as it is cannot help: at the start the worker gives up.
+FINAL_CODES = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
+
+
+class Refused(Exception):
+    """The scheduler does not take this worker. The message says what to do."""
+
+
+def is_final(error: grpc.aio.AioRpcError) -> bool:
+    """Whether trying again as it is cannot help."""
+    return error.code() in FINAL_CODES
+
+
+def session_is_over(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the worker must register again."""
+    return error.code() is grpc.StatusCode.FAILED_PRECONDITION and reason(error) in ("SESSION_UNKNOWN", "")
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """The reason that the scheduler gave, such as SESSION_UNKNOWN; empty where it gave none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in _status(error).details:
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""
+
+
+def retry_after(error: grpc.aio.AioRpcError) -> float:
+    """How many seconds the scheduler asked to wait."""
+    hint = error_details_pb2.RetryInfo()
+    for detail in _status(error).details:
+        if detail.Unpack(hint):
+            return max(0.0, min(60.0, float(hint.retry_delay.ToTimedelta().total_seconds())))
+    return 0.0
+
+
+def explain(error: grpc.aio.AioRpcError, address: str) -> str:
+    """What to tell the worker's owner."""
+    said = error.details() or error.code().name
+    match error.code():
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return (
+                f"The scheduler at {address} does not take this token. Make one with "
+                f"`towpath tokens create --role worker`, and give it in TOWPATH_TOKEN or --token-file. It said: {said}"
+            )
+        case grpc.StatusCode.PERMISSION_DENIED:
+            return f"This token may not run jobs at {address}: it needs the role worker or admin. It said: {said}"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return f"{address} is not a Towpath scheduler, or one of another version. It said: {said}"
+        case _:
+            return f"The scheduler at {address} refused: {said}"
+
+
+def _status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                break
+    return status_pb2.Status()

@@ -1,0 +1,87 @@
+"""A whole worker as one coroutine: for the command, for programs that embed it, for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from towpath import channel
+from towpath_worker import machine
+from towpath_worker.executor import Executor
+from towpath_worker.outbox import Outbox
+from towpath_worker.plan import Plan
+from towpath_worker.settings import WorkerSettings
+from towpath_worker.spool import Spool
+from towpath_worker.state import StateFolder
+from towpath_worker.supervisor import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a worker is, once the scheduler has taken it."""
+
+    worker_id: str
+    job_types: tuple[str, ...]
+
+
+async def run_worker(
+    settings: WorkerSettings,
+    *,
+    stop: asyncio.Event,
+    release: asyncio.Event | None = None,
+    on_ready: Callable[[Ready], None] = lambda ready: None,
+) -> int:
+    """Runs a worker until `stop` is set and its jobs are finished, or `release` is set and they are given back.
+
+    Installs no signal handlers: runs in any event loop, of any thread. Gives 0. Raises Refused where the scheduler
+    does not take this worker, StateFolderTaken, StartFailed where its handlers cannot be loaded, ValueError for an
+    address or a certificate that cannot be used.
+    """
+    state = StateFolder(settings.state_dir)
+    plan = Plan(
+        modules=settings.handlers,
+        allow=settings.allow,
+        folders=settings.folders(state),
+        work=state.work,
+        threads=max(1, machine.cores() // settings.slots),
+        mark=state.mark,
+    )
+    token = settings.token.get_secret_value() if settings.token else None
+    executor = Executor(plan, slots=settings.slots, max_tasks_per_child=settings.max_tasks_per_child)
+    outbox = Outbox(Spool(state.spool))
+    try:
+        served = await executor.start()
+        supervisor = Supervisor(
+            settings,
+            state,
+            executor,
+            outbox,
+            served,
+            connect=lambda: channel.aio_channel(
+                settings.server, token, insecure=settings.insecure, tls_ca=settings.tls_ca
+            ),
+            on_ready=lambda worker_id: on_ready(Ready(worker_id, tuple(served))),
+        )
+        async with _when(stop, supervisor.drain), _when(release, supervisor.release):
+            await supervisor.run()
+    finally:
+        await executor.close()
+        outbox.close()
+        state.close()
+    return 0
+
+
+@contextlib.asynccontextmanager
+async def _when(event: asyncio.Event | None, act: Callable[[], None]) -> AsyncIterator[None]:
+    async def wait() -> None:
+        if event is not None:
+            await event.wait()
+            act()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        yield
+    finally:
+        waiting.cancel()

@@ -1,0 +1,246 @@
+"""The worker's side of its session: registration, polls, and the one stream of reports, heartbeats and directives."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import grpc
+import grpc.aio
+from google.protobuf import duration_pb2
+
+from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
+from towpath.v1.worker_service_pb2_grpc import WorkerServiceStub
+from towpath_worker import refusals
+from towpath_worker.backoff import Backoff
+from towpath_worker.log import logger
+from towpath_worker.outbox import Key, Outbox
+from towpath_worker.refusals import Refused
+
+log = logger("towpath.worker")
+
+CALL_TIMEOUT = 15.0
+POLL_MARGIN = 10.0
+
+
+class Owner(Protocol):
+    """Whom a session asks and tells: the supervisor."""
+
+    async def introduce(self) -> worker_service_pb2.RegisterWorkerRequest: ...
+
+    def accepted(self, registration: Registration) -> None: ...
+
+    def held(self) -> set[Key]: ...
+
+    def load(self) -> worker_pb2.MachineLoad: ...
+
+    def obey(self, directive: worker_service_pb2.Directive) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the scheduler dictated; times in seconds."""
+
+    worker_id: str
+    session_id: str
+    heartbeat_interval: float
+    lease_ttl: float
+    poll_timeout: float
+
+
+class Session:
+    """One worker's conversation with its scheduler, through as many breaks as there are."""
+
+    def __init__(self, connect: Callable[[], grpc.aio.Channel], address: str, owner: Owner, outbox: Outbox) -> None:
+        self._calls = connect()
+        # Of its own: a heartbeat must not wait behind a large answer to a poll.
+        self._reports = connect()
+        self._address = address
+        self._owner = owner
+        self._outbox = outbox
+        self._registering = asyncio.Lock()
+        self._registration: Registration | None = None
+        self._was_registered = False
+
+    async def registered(self) -> Registration:
+        """The present registration; registers first where there is none. Refused if that cannot work at the start."""
+        async with self._registering:
+            backoff = Backoff()
+            while self._registration is None:
+                try:
+                    await self._register()
+                except grpc.aio.AioRpcError as error:
+                    if refusals.is_final(error) and not self._was_registered:
+                        raise Refused(refusals.explain(error, self._address)) from None
+                    self._warn("not registered", error)
+                    await backoff.wait(refusals.retry_after(error))
+            return self._registration
+
+    async def lease(self, max_jobs: int) -> list[worker_service_pb2.Lease]:
+        """Polls until there is an answer. A poll whose answer was lost is repeated under the same poll_id."""
+        backoff = Backoff()
+        registration: Registration | None = None
+        request = worker_service_pb2.LeaseJobsRequest()
+        while True:
+            current = await self.registered()
+            if current is not registration:
+                registration = current
+                request = worker_service_pb2.LeaseJobsRequest(
+                    worker_id=current.worker_id,
+                    session_id=current.session_id,
+                    poll_id=uuid.uuid4().hex,
+                    max_jobs=max_jobs,
+                )
+            try:
+                stub = WorkerServiceStub(self._calls)
+                answer = await stub.LeaseJobs(request, timeout=current.poll_timeout + POLL_MARGIN)
+            except grpc.aio.AioRpcError as error:
+                if refusals.session_is_over(error):
+                    self._forget(current)
+                    continue
+                self._warn("poll failed", error)
+                await backoff.wait(refusals.retry_after(error))
+            else:
+                return list(answer.leases)
+
+    async def keep_reporting(self) -> None:
+        """Keeps a report stream open, until cancelled."""
+        backoff = Backoff()
+        while True:
+            registration = await self.registered()
+            try:
+                heard = await self._report(registration)
+            except grpc.aio.AioRpcError as error:
+                heard = False
+                if refusals.session_is_over(error):
+                    self._forget(registration)
+                elif error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                    self._outbox.refused()
+                self._warn("report stream broke", error)
+                await backoff.wait(refusals.retry_after(error))
+            else:
+                if heard:
+                    backoff.reset()
+                if self._registration is registration:
+                    await backoff.wait()
+
+    async def sync_models(self, models: list[model_pb2.Model]) -> None:
+        """Tells which models lie here. Where that fails, the next registration tells it."""
+        registration = await self.registered()
+        request = worker_service_pb2.SyncModelsRequest(
+            worker_id=registration.worker_id, session_id=registration.session_id, models=models
+        )
+        try:
+            await WorkerServiceStub(self._calls).SyncModels(request, timeout=CALL_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            self._warn("models not synced", error)
+
+    async def deregister(self) -> None:
+        """Ends the session, if there is one."""
+        registration, self._registration = self._registration, None
+        if registration is None:
+            return
+        request = worker_service_pb2.DeregisterWorkerRequest(
+            worker_id=registration.worker_id, session_id=registration.session_id
+        )
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await WorkerServiceStub(self._calls).DeregisterWorker(request, timeout=3.0)
+
+    async def close(self) -> None:
+        """Closes both channels."""
+        await self._reports.close()
+        await self._calls.close()
+
+    async def _register(self) -> None:
+        request = await self._owner.introduce()
+        held = self._owner.held() | self._outbox.held()
+        request.held_leases.extend(_held(held))
+        answer = await WorkerServiceStub(self._calls).RegisterWorker(request, timeout=CALL_TIMEOUT)
+        self._outbox.renumber()
+        self._registration = Registration(
+            worker_id=answer.worker_id,
+            session_id=answer.session_id,
+            heartbeat_interval=_seconds(answer.heartbeat_interval, 5.0),
+            lease_ttl=_seconds(answer.lease_ttl, 30.0),
+            poll_timeout=_seconds(answer.poll_timeout, 30.0),
+        )
+        log.info("registered", worker=answer.worker_id, held=len(held), again=self._was_registered)
+        self._was_registered = True
+        self._owner.accepted(self._registration)
+
+    async def _report(self, registration: Registration) -> bool:
+        """One stream, until it ends; whether the scheduler said anything on it."""
+        self._outbox.rewind()
+        call = WorkerServiceStub(self._reports).ReportJobs(self._requests(registration))
+        heard = False
+        try:
+            async for answer in call:
+                heard = True
+                self._outbox.acked(answer.acked_sequence)
+                for directive in answer.directives:
+                    self._obey(registration, directive)
+                if self._registration is not registration:
+                    break
+        except grpc.aio.AioRpcError as error:
+            # One that worked for a while is opened again without the growing waits of one that never did.
+            if not heard or error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                raise
+            log.info("report stream ended: opening it again")
+        except asyncio.CancelledError:
+            # grpc says so too when _requests raised.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            log.error("report stream given up after an error of this worker")
+        finally:
+            call.cancel()
+        return heard
+
+    async def _requests(self, registration: Registration) -> AsyncIterator[worker_service_pb2.ReportJobsRequest]:
+        now = asyncio.get_running_loop().time
+        due = now()
+        while self._registration is registration:
+            self._outbox.changed.clear()
+            reports = self._outbox.take()
+            if now() >= due:
+                reports.append(self._heartbeat())
+                due = now() + registration.heartbeat_interval
+            if reports:
+                yield worker_service_pb2.ReportJobsRequest(
+                    worker_id=registration.worker_id, session_id=registration.session_id, reports=reports
+                )
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due - now())):
+                    await self._outbox.changed.wait()
+
+    def _heartbeat(self) -> worker_service_pb2.Report:
+        held = self._owner.held() | self._outbox.held()
+        beat = worker_service_pb2.Heartbeat(held_leases=_held(held), load=self._owner.load())
+        return worker_service_pb2.Report(heartbeat=beat)
+
+    def _obey(self, registration: Registration, directive: worker_service_pb2.Directive) -> None:
+        if directive.type == worker_service_pb2.DIRECTIVE_TYPE_REREGISTER:
+            log.info("told to register again", reason=directive.reason)
+            self._forget(registration)
+        else:
+            self._owner.obey(directive)
+
+    def _forget(self, registration: Registration) -> None:
+        if self._registration is registration:
+            self._registration = None
+
+    def _warn(self, event: str, error: grpc.aio.AioRpcError) -> None:
+        log.warning(event, scheduler=self._address, code=error.code().name, said=error.details() or "")
+
+
+def _held(keys: set[Key]) -> list[worker_service_pb2.HeldLease]:
+    return [worker_service_pb2.HeldLease(job_id=job_id, lease_token=token) for job_id, token in sorted(keys)]
+
+
+def _seconds(duration: duration_pb2.Duration, default: float) -> float:
+    return duration.ToTimedelta().total_seconds() or default

@@ -1,0 +1,157 @@
+"""Every knob of the worker: flag before environment (TOWPATH_*) before TOML file before default."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from towpath import settings as client
+from towpath_worker import machine
+from towpath_worker.handler import JOB_TYPE_PATTERN
+from towpath_worker.paths import Folders
+
+if TYPE_CHECKING:
+    from towpath_worker.state import StateFolder
+
+MAX_DEFAULT_SLOTS = 4
+
+
+def default_slots() -> int:
+    """Half of the cores, at most 4: a training uses several."""
+    return max(1, min(MAX_DEFAULT_SLOTS, machine.cores() // 2))
+
+
+def default_state_dir() -> Path:
+    """Under the user's data folder."""
+    return platformdirs.user_data_path("towpath") / "worker"
+
+
+def config_path() -> Path:
+    """The TOML file that is read when no other is named."""
+    return platformdirs.user_config_path("towpath") / "worker.toml"
+
+
+class WorkerSettings(BaseModel):
+    """What a worker is started with. Made directly, it reads neither environment nor files; `load` does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    server: str = client.DEFAULT_ADDRESS
+    token: SecretStr | None = None
+    token_file: Path | None = None
+    insecure: bool = False
+    tls_ca: Path | None = None
+    name: str = Field(default_factory=lambda: platform.node()[:100], max_length=100)
+    slots: int = Field(default_factory=default_slots, ge=1, le=4096)
+    handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    allow: Annotated[tuple[str, ...], NoDecode] = ()
+    data_dirs: Annotated[tuple[Path, ...], NoDecode] = ()
+    state_dir: Path = Field(default_factory=default_state_dir)
+    labels: Annotated[dict[str, str], NoDecode] = {}
+    max_tasks_per_child: int = Field(default=100, ge=1)
+    run_once: bool = False
+    #: Seconds that a stopping worker waits for the last acks. What is not acked waits on disk for its next start.
+    last_words: float = Field(default=5.0, ge=0)
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @field_validator("server")
+    @classmethod
+    def _address(cls, given: str) -> str:
+        return client.address(given)
+
+    @field_validator("handlers", "allow", "data_dirs", mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        words = given.split(",") if isinstance(given, str) else given
+        return tuple(word.strip() if isinstance(word, str) else word for word in words if word)
+
+    @field_validator("allow")
+    @classmethod
+    def _job_types(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            if not JOB_TYPE_PATTERN.fullmatch(one):
+                raise ValueError(f"{one!r} is not a job type")
+        return given
+
+    @field_validator("data_dirs")
+    @classmethod
+    def _folders(cls, given: tuple[Path, ...]) -> tuple[Path, ...]:
+        for one in given:
+            if not one.expanduser().is_dir():
+                raise ValueError(f"{one} is not a folder")
+        return tuple(one.expanduser().resolve() for one in given)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _pairs(cls, given: Any) -> Any:
+        if isinstance(given, Mapping):
+            return given
+        pairs = given.split(",") if isinstance(given, str) else given
+        labels = {}
+        for pair in pairs:
+            key, equals, value = str(pair).partition("=")
+            if not key.strip() or not equals:
+                raise ValueError(f"{pair!r} is not a label: write KEY=VALUE")
+            labels[key.strip()] = value.strip()
+        return labels
+
+    def folders(self, state: StateFolder) -> Folders:
+        """What jobs may read and write."""
+        return Folders(data=self.data_dirs, models=state.models, results=state.results)
+
+
+class _Sourced(WorkerSettings, BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TOWPATH_WORKER_", frozen=True, extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(flags: Mapping[str, Any], config: Path | None = None) -> WorkerSettings:
+    """Settings from flags (those not None), environment, TOML file and defaults; the token too, if it is anywhere.
+
+    Raises ValueError that says what is wrong with which of them.
+    """
+    if config is not None and not config.is_file():
+        raise ValueError(f"There is no configuration file {config}.")
+    file = config or config_path()
+
+    class Sourced(_Sourced):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    given = {name: value for name, value in flags.items() if value not in (None, (), [])}
+    if "server" not in given and (address := os.environ.get(client.ADDRESS_VARIABLE)):
+        given["server"] = address
+    sourced = Sourced(**given)
+    return sourced.model_copy(update={"token": _token(sourced, flagged="token_file" in given)})
+
+
+def _token(sourced: WorkerSettings, *, flagged: bool) -> SecretStr | None:
+    file = sourced.token_file
+    in_environment = client.TOKEN_VARIABLE in os.environ or client.TOKEN_FILE_VARIABLE in os.environ
+    if file is not None and (flagged or not (in_environment or sourced.token)):
+        return SecretStr(client.read_token(file.expanduser()))
+    in_file = sourced.token.get_secret_value() if sourced.token is not None and not in_environment else None
+    found = client.token(in_file)
+    return SecretStr(found) if found else None
