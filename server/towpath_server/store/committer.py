@@ -1,0 +1,205 @@
+"""Group commit: what arrives while one commit is under way goes into the next, together.
+
+One thread writes, one reads. Nothing is answered before the commit that holds it is on disk. There is no timer: an
+idle committer commits at once what comes alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+from towpath_server.core.errors import Draining, StoreFull, StoreUnavailable, TowpathError
+from towpath_server.store.base import Store
+
+T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+OutT = TypeVar("OutT")
+TaskT = TypeVar("TaskT")
+
+MAX_GROUP = 1024
+
+
+# No slots: `Verb[Item, Out](...)` must be able to fail at setting __orig_class__.
+@dataclass(frozen=True, eq=False)
+class Verb(Generic[ItemT, OutT]):
+    """Something that the writer does for many items at once.
+
+    `run(store, now, items)` gives one outcome an item, in order; an outcome that is a `TowpathError` is raised to the
+    one who submitted the item. What `run` itself raises undoes the whole group, and then each item is run alone: so
+    `run` may be called again for the same items and must change nothing but the store.
+    """
+
+    name: str
+    run: Callable[[Store, int, Sequence[ItemT]], Sequence[OutT | TowpathError]]
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Write:
+    verb: Verb[Any, Any]
+    item: Any
+    answer: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    run: Callable[[Store], Any]
+    answer: asyncio.Future[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Outcome:
+    answer: asyncio.Future[Any]
+    result: object = None
+    error: Exception | None = None
+
+
+class Committer:
+    """Brings verbs from the event loop to the store, and their outcomes back."""
+
+    def __init__(self, store: Store, clock: Callable[[], int], *, max_group: int = MAX_GROUP) -> None:
+        """`clock` gives microseconds; what the verbs are told never goes backwards."""
+        self._store = store
+        self._clock = clock
+        self._max_group = max_group
+        self._now = 0
+        # None ends the thread that takes it.
+        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
+        self._reads: SimpleQueue[_Read | None] = SimpleQueue()
+        self._threads: tuple[Thread, ...] = ()
+        self._end: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Starts the threads. Called once, inside the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._view = self._store.reader()
+        self._threads = (
+            Thread(target=self._serve, args=(self._writes, self._commit, self._max_group), name="towpath-writer"),
+            Thread(target=self._serve, args=(self._reads, self._look, 1), name="towpath-reader"),
+        )
+        for thread in self._threads:
+            # A loop that ends without stop() must not keep the process alive.
+            thread.daemon = True
+            thread.start()
+
+    async def submit(self, verb: Verb[ItemT, OutT], item: ItemT) -> OutT:
+        """The item's outcome, once it is on disk. It is carried out even where the caller is cancelled meanwhile.
+
+        Raises the `TowpathError` that is the item's outcome, `StoreFull` or `StoreUnavailable` where nothing was
+        changed, and `Draining` after `stop`.
+        """
+        answer: asyncio.Future[OutT] = self._new_answer()
+        self._writes.put(_Write(verb, item, answer))
+        return await answer
+
+    async def read(self, run: Callable[[Store], T]) -> T:
+        """What `run` makes of the committed state, in the reader's thread. Raises `Draining` after `stop`."""
+        answer: asyncio.Future[T] = self._new_answer()
+        self._reads.put(_Read(run, answer))
+        return await answer
+
+    async def stop(self) -> None:
+        """Finishes all that was submitted, then ends the threads. The store stays open."""
+        if self._end is None:
+            self._writes.put(None)
+            self._reads.put(None)
+            self._end = self._loop.create_task(self._wind_up())
+        await asyncio.shield(self._end)
+
+    async def _wind_up(self) -> None:
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._view.close()
+
+    def _new_answer(self) -> asyncio.Future[Any]:
+        if not self._threads:
+            raise RuntimeError("start the committer first")
+        if self._end is not None:
+            raise Draining
+        return self._loop.create_future()
+
+    def _serve(
+        self, tasks: SimpleQueue[TaskT | None], work: Callable[[list[TaskT]], list[_Outcome]], most: int
+    ) -> None:
+        more = True
+        while more:
+            group, more = _take(tasks, most)
+            outcomes = work(group) if group else []
+            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                self._loop.call_soon_threadsafe(_answer, outcomes)
+
+    def _commit(self, group: list[_Write]) -> list[_Outcome]:
+        self._now = max(self._now, self._clock())
+        try:
+            return self._commit_together(group, self._now)
+        except (StoreFull, StoreUnavailable) as error:
+            return [_Outcome(write.answer, error=type(error)(**error.facts)) for write in group]
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
+            if len(group) == 1:
+                return [_Outcome(group[0].answer, error=error)]
+            in_order = [write for writes in _by_verb(group) for write in writes]
+            return [outcome for write in in_order for outcome in self._commit([write])]
+
+    def _commit_together(self, group: list[_Write], now: int) -> list[_Outcome]:
+        outcomes = []
+        with self._store.transaction():
+            for writes in _by_verb(group):
+                verb = writes[0].verb
+                results = verb.run(self._store, now, [write.item for write in writes])
+                if len(results) != len(writes):
+                    raise RuntimeError(f"{verb.name} gave {len(results)} outcomes for {len(writes)} items")
+                outcomes += [_outcome(write, result) for write, result in zip(writes, results, strict=True)]
+        return outcomes
+
+    def _look(self, group: list[_Read]) -> list[_Outcome]:
+        (read,) = group
+        try:
+            return [_Outcome(read.answer, read.run(self._view))]
+        except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
+            return [_Outcome(read.answer, error=error)]
+
+
+def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:
+    """All that is pending, at least one, and whether more may come."""
+    group: list[TaskT] = []
+    task = tasks.get()
+    with suppress(Empty):
+        while task is not None:
+            group.append(task)
+            if len(group) == most:
+                break
+            task = tasks.get_nowait()
+    return group, task is not None
+
+
+def _by_verb(group: list[_Write]) -> Iterable[list[_Write]]:
+    """The writes of each verb together, by rank, then in order of arrival."""
+    together: dict[Verb[Any, Any], list[_Write]] = {}
+    for write in group:
+        together.setdefault(write.verb, []).append(write)
+    return sorted(together.values(), key=lambda writes: writes[0].verb.rank)
+
+
+def _outcome(write: _Write, result: object) -> _Outcome:
+    if isinstance(result, TowpathError):
+        return _Outcome(write.answer, error=result)
+    return _Outcome(write.answer, result)
+
+
+def _answer(outcomes: list[_Outcome]) -> None:
+    for outcome in outcomes:
+        answer, error = outcome.answer, outcome.error
+        if answer.done():
+            continue  # Its caller has gone.
+        if error is None:
+            answer.set_result(outcome.result)
+        elif isinstance(error, StopIteration):
+            answer.set_exception(RuntimeError("a verb raised StopIteration"))  # Futures refuse it.
+        else:
+            answer.set_exception(error)

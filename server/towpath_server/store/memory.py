@@ -1,0 +1,268 @@
+"""The small store in memory: the model that the others are compared with. Obviously right rather than quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from towpath_server.core.errors import Conflict
+from towpath_server.core.ids import show
+from towpath_server.core.job import Attempt, Job, JobState
+from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Token, Worker
+from towpath_server.store.base import (
+    ByRequest,
+    Count,
+    Due,
+    HeldBy,
+    InLane,
+    IntegrityViolation,
+    Matching,
+    Query,
+    Record,
+    RecordT,
+    Store,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    jobs: dict[int, Job] = field(default_factory=dict)
+    attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+    logs: dict[tuple[int, int, int], LogChunk] = field(default_factory=dict)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    records: dict[tuple[str, int | str, str], Record] = field(default_factory=dict)
+
+    def copy(self) -> _Tables:
+        return _Tables(self.jobs.copy(), self.attempts.copy(), self.logs.copy(), self.lanes.copy(), self.records.copy())
+
+
+class MemoryStore:
+    """Nothing lasts. A transaction works on a copy of everything, which takes the place of the old at its end."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self._committed = _Tables()
+        self._changed: _Tables | None = None
+        self._spoiled: Exception | None = None
+        self._source: MemoryStore | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See `Store`."""
+        if self._changed is not None:
+            raise RuntimeError("a transaction is open already")
+        self._changed, self._spoiled = (self._source or self)._committed.copy(), None
+        try:
+            yield
+            if self._spoiled is not None:
+                raise self._spoiled
+            if self._source is None:
+                self._committed = self._changed
+        finally:
+            self._changed = None
+
+    def reader(self) -> Store:
+        """See `Store`."""
+        view = MemoryStore()
+        view._source = self
+        return view
+
+    def insert(self, jobs: Sequence[Job]) -> None:
+        """See `Store`."""
+        tables = self._writable
+        taken = {_request(job) for job in tables.jobs.values()}
+        for job in jobs:
+            if job.job_id in tables.jobs:
+                raise self._spoil(IntegrityViolation(f"job {job.job_id} is there already"))
+            if job.lane_id not in tables.lanes:
+                raise self._spoil(IntegrityViolation(f"lane {job.lane_id} of job {job.job_id} is not there"))
+            if job.definition.request_id and _request(job) in taken:
+                raise self._spoil(IntegrityViolation(f"request_id {job.definition.request_id} is there already"))
+            tables.jobs[job.job_id] = job
+            taken.add(_request(job))
+
+    def load(self, job_ids: Sequence[int]) -> dict[int, Job]:
+        """See `Store`."""
+        jobs = self._tables.jobs
+        return {job_id: jobs[job_id] for job_id in job_ids if job_id in jobs}
+
+    def save(self, jobs: Sequence[Job], past: Sequence[Attempt] = ()) -> None:
+        """See `Store`."""
+        tables = self._writable
+        new = {job.job_id: job for job in jobs}
+        for job in jobs:
+            before = tables.jobs.get(job.job_id)
+            if before is None or before.revision != job.revision - 1 or len(new) < len(jobs):
+                raise self._spoil(Conflict(what=f"Job {show('job', job.job_id)}"))
+        tables.jobs.update(new)
+        for attempt in past:
+            self._demand(attempt.job_id)
+            tables.attempts[attempt.job_id, attempt.number] = attempt
+
+    def delete(self, job_ids: Sequence[int]) -> None:
+        """See `Store`."""
+        tables = self._writable
+        for job_id in job_ids:
+            tables.jobs.pop(job_id, None)
+        for attempt in [key for key in tables.attempts if key[0] not in tables.jobs]:
+            del tables.attempts[attempt]
+        for chunk in [key for key in tables.logs if key[0] not in tables.jobs]:
+            del tables.logs[chunk]
+
+    def find(self, query: Query, limit: int) -> list[Job]:
+        """See `Store`."""
+        jobs = sorted(self._tables.jobs.values(), key=lambda job: job.job_id)
+        skip = 0
+        match query:
+            case ByRequest(tenant, user, request_ids):
+                asked = {(tenant, user, request_id) for request_id in request_ids if request_id}
+                found = [job for job in jobs if _request(job) in asked]
+            case InLane(lane_id):
+                mine = (job for job in jobs if job.lane_id == lane_id and job.state is JobState.QUEUED)
+                found = sorted(mine, key=_dispatch_order)
+            case Due(now):
+                due = ((job.due_time, job) for job in jobs if job.due_time is not None)
+                found = [job for time, job in sorted(due, key=lambda pair: pair[0]) if time <= now]
+            case HeldBy(session_id):
+                found = [job for job in jobs if job.lease is not None and job.lease.session_id == session_id]
+            case Matching(dispatch_order=True):
+                found = sorted((job for job in jobs if _fits(job, query)), key=_dispatch_order)
+                skip = query.after or 0
+            case Matching():
+                found = [job for job in jobs if _fits(job, query) and _follows(job, query)]
+                found = found if query.ascending else found[::-1]
+        return found[skip : skip + limit]
+
+    def count(self, matching: Matching) -> list[Count]:
+        """See `Store`."""
+        groups: dict[tuple[str, JobState], list[Job]] = {}
+        for job in self._tables.jobs.values():
+            if _fits(job, matching):
+                groups.setdefault((job.definition.queue, job.state), []).append(job)
+        return [Count(queue, state, len(jobs), _oldest(state, jobs)) for (queue, state), jobs in sorted(groups.items())]
+
+    def next_due(self) -> int | None:
+        """See `Store`."""
+        return min((job.due_time for job in self._tables.jobs.values() if job.due_time is not None), default=None)
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """See `Store`."""
+        return [attempt for key, attempt in sorted(self._tables.attempts.items()) if key[0] == job_id]
+
+    def lanes(self) -> dict[Lane, Head | None]:
+        """See `Store`."""
+        heads: dict[int, Head] = {}
+        for job in self._tables.jobs.values():
+            if job.state is JobState.QUEUED:
+                head = Head(job.priority, -job.position)
+                heads[job.lane_id] = max(head, heads.get(job.lane_id, head))
+        return {lane: heads.get(lane_id) for lane_id, lane in sorted(self._tables.lanes.items())}
+
+    def add_lanes(self, lanes: Sequence[Lane]) -> None:
+        """See `Store`."""
+        tables = self._writable
+        known = {replace(lane, lane_id=0) for lane in tables.lanes.values()}
+        for lane in lanes:
+            if lane.lane_id in tables.lanes:
+                continue
+            if replace(lane, lane_id=0) in known:
+                raise self._spoil(IntegrityViolation(f"lane {lane.lane_id} is there under another id"))
+            tables.lanes[lane.lane_id] = lane
+            known.add(replace(lane, lane_id=0))
+
+    def put(self, records: Sequence[Record]) -> None:
+        """See `Store`."""
+        self._writable.records.update((_key(record), record) for record in records)
+
+    def remove(self, records: Sequence[Record]) -> None:
+        """See `Store`."""
+        for record in records:
+            self._writable.records.pop(_key(record), None)
+
+    def records(self, kind: type[RecordT]) -> list[RecordT]:
+        """See `Store`."""
+        found = [record for record in self._tables.records.values() if isinstance(record, kind)]
+        return sorted(found, key=lambda record: _key(record)[1:])
+
+    def append_logs(self, chunks: Sequence[LogChunk]) -> None:
+        """See `Store`."""
+        tables = self._writable
+        for chunk in chunks:
+            self._demand(chunk.job_id)
+            if chunk.text:
+                tables.logs.setdefault((chunk.job_id, chunk.attempt, chunk.offset), chunk)
+
+    def logs(self, job_id: int, attempt: int, offset: int, limit: int) -> list[LogChunk]:
+        """See `Store`."""
+        written = [chunk for key, chunk in sorted(self._tables.logs.items()) if key[:2] == (job_id, attempt)]
+        return [chunk for chunk in written if chunk.offset + len(chunk.text.encode()) > offset][:limit]
+
+    def close(self) -> None:
+        """See `Store`."""
+
+    @property
+    def _tables(self) -> _Tables:
+        return self._changed or (self._source or self)._committed
+
+    @property
+    def _writable(self) -> _Tables:
+        if self._changed is None or self._source is not None:
+            raise RuntimeError("a store is changed inside transaction() only, and never by a reader")
+        return self._changed
+
+    def _demand(self, job_id: int) -> None:
+        if job_id not in self._writable.jobs:
+            raise self._spoil(IntegrityViolation(f"job {job_id} is not there"))
+
+    def _spoil(self, error: Exception) -> Exception:
+        self._spoiled = error
+        return error
+
+
+def _request(job: Job) -> tuple[str, str, str]:
+    return (job.definition.tenant, job.definition.user, job.definition.request_id)
+
+
+def _dispatch_order(job: Job) -> tuple[int, int]:
+    return (-job.priority, job.position)
+
+
+def _oldest(state: JobState, jobs: Sequence[Job]) -> int | None:
+    if state is not JobState.QUEUED:
+        return None
+    return min((job.queue_time for job in jobs if job.queue_time is not None), default=None)
+
+
+def _follows(job: Job, wanted: Matching) -> bool:
+    if wanted.after is None:
+        return True
+    return job.job_id > wanted.after if wanted.ascending else job.job_id < wanted.after
+
+
+def _fits(job: Job, wanted: Matching) -> bool:
+    asked = job.definition
+    return (
+        asked.tenant == wanted.tenant
+        and (wanted.user is None or asked.user == wanted.user)
+        and (not wanted.states or job.state in wanted.states)
+        and (wanted.queue is None or asked.queue == wanted.queue)
+        and (wanted.job_type is None or asked.job_type == wanted.job_type)
+        and (wanted.workspace is None or asked.workspace == wanted.workspace)
+        and wanted.labels.items() <= asked.labels.items()
+        and (wanted.worker_id is None or job.worker_id == wanted.worker_id)
+        and (wanted.ended_before is None or (job.end_time is not None and job.end_time <= wanted.ended_before))
+    )
+
+
+def _key(record: Record) -> tuple[str, int | str, str]:
+    match record:
+        case Token():
+            return ("token", record.token_id, "")
+        case Queue():
+            return ("queue", record.tenant, record.name)
+        case Worker():
+            return ("worker", record.worker_id, "")
+        case ModelRecord():
+            return ("model", record.model_id, "")

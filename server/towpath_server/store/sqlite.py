@@ -1,0 +1,211 @@
+"""The embedded store: one SQLite file, one writer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from towpath_server.core.errors import Conflict
+from towpath_server.core.ids import show
+from towpath_server.core.job import Attempt, Definition, Job, JobState
+from towpath_server.core.records import Head, Lane, LogChunk
+from towpath_server.store import base, packing, rows, schema, side_rows, statements
+from towpath_server.store import matching as matching_sql
+from towpath_server.store.base import Count, Matching, Query, Record, RecordT, Store, StoreRefused
+from towpath_server.store.connection import Connection
+from towpath_server.store.lockfile import Locked, LockFile
+from towpath_server.store.record_rows import TABLES
+
+_SQL = statements.named("jobs")
+_REVISION = rows.JOB_COLUMNS.index("revision") + 1
+_UNCHANGED = f"jobs.revision = v.column{_REVISION} - 1"
+_NEW_LANE = "ON CONFLICT (lane_id) DO NOTHING"
+_NEW_LOG = "ON CONFLICT (job_id, attempt, offset) DO NOTHING"
+
+
+class SqliteTables:
+    """The verbs of `Store` on one connection."""
+
+    name = "sqlite"
+
+    def __init__(self, path: Path, connection: Connection) -> None:
+        self._path = path
+        self._connection = connection
+        # What was given out in this transaction: a definition that comes back as the same object needs no write.
+        self._definitions: dict[int, Definition] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See `Store`."""
+        try:
+            with self._connection.transaction():
+                yield
+        finally:
+            self._definitions.clear()
+
+    def reader(self) -> Store:
+        """See `Store`."""
+        return SqliteTables(self._path, Connection(self._path, read_only=True))
+
+    def insert(self, jobs: Sequence[Job]) -> None:
+        """See `Store`."""
+        self._insert("jobs", rows.JOB_COLUMNS, [rows.job_row(job) for job in jobs])
+        self._insert("definitions", rows.DEFINITION_COLUMNS, [rows.definition_row(job) for job in jobs])
+        self._remember(jobs)
+
+    def load(self, job_ids: Sequence[int]) -> dict[int, Job]:
+        """See `Store`."""
+        if not job_ids:
+            return {}
+        found = packing.jobs(self._connection, _SQL["by_id"], {"job_ids": rows.dumps(list(job_ids))})
+        self._remember(found)
+        return {job.job_id: job for job in found}
+
+    def save(self, jobs: Sequence[Job], past: Sequence[Attempt] = ()) -> None:
+        """See `Store`."""
+        for chunk in statements.chunks([rows.job_row(job) for job in jobs]):
+            sql = statements.update("jobs", rows.JOB_COLUMNS, len(chunk), _UNCHANGED)
+            if self._connection.change(sql, statements.flat(chunk)) != len(chunk):
+                names = ", ".join(show("job", row[0]) for row in chunk[:10])
+                raise self._connection.spoil(Conflict(what=f"One of the jobs {names}"))
+        redefined = [job for job in jobs if self._definitions.get(job.job_id) is not job.definition]
+        for chunk in statements.chunks([rows.definition_row(job) for job in redefined]):
+            sql = statements.update("definitions", rows.DEFINITION_COLUMNS, len(chunk))
+            self._connection.change(sql, statements.flat(chunk))
+        self._remember(redefined)
+        self._upsert("attempts", side_rows.ATTEMPT_COLUMNS, 2, [side_rows.attempt_row(one) for one in past])
+
+    def delete(self, job_ids: Sequence[int]) -> None:
+        """See `Store`."""
+        self._connection.change(_SQL["delete"], (rows.dumps(list(job_ids)),))
+
+    def find(self, query: Query, limit: int) -> list[Job]:
+        """See `Store`."""
+        picked, values = _pick(query)
+        found = packing.jobs(self._connection, picked, {**values, "limit": limit})
+        self._remember(found)
+        return found
+
+    def count(self, matching: Matching) -> list[Count]:
+        """See `Store`."""
+        oldest: dict[str, int | None] = {}
+        if not matching.states or JobState.QUEUED in matching.states:
+            oldest.update(self._connection.rows(*matching_sql.oldest(matching)))
+        return [
+            Count(queue, JobState(state), number, oldest.get(queue) if state == JobState.QUEUED else None)
+            for queue, state, number in sorted(self._connection.rows(*matching_sql.tally(matching)))
+        ]
+
+    def next_due(self) -> int | None:
+        """See `Store`."""
+        due: int | None = self._connection.value(_SQL["next_due"])
+        return due
+
+    def attempts(self, job_id: int) -> list[Attempt]:
+        """See `Store`."""
+        return [side_rows.read_attempt(row) for row in packing.packed(self._connection, _SQL["attempts"], (job_id,))]
+
+    def lanes(self) -> dict[Lane, Head | None]:
+        """See `Store`."""
+        return dict(side_rows.read_lane(row) for row in packing.packed(self._connection, _SQL["lanes"]))
+
+    def add_lanes(self, lanes: Sequence[Lane]) -> None:
+        """See `Store`."""
+        self._insert("lanes", side_rows.LANE_COLUMNS, [side_rows.lane_row(lane) for lane in lanes], _NEW_LANE)
+
+    def put(self, records: Sequence[Record]) -> None:
+        """See `Store`."""
+        for kind, table in TABLES.items():
+            mine = [table.row(record) for record in records if type(record) is kind]
+            self._upsert(table.name, table.columns, table.key, mine)
+
+    def remove(self, records: Sequence[Record]) -> None:
+        """See `Store`."""
+        for kind, table in TABLES.items():
+            keys = [table.key_of(record) for record in records if type(record) is kind]
+            for chunk in statements.chunks(keys):
+                sql = statements.delete(table.name, table.columns[: table.key], len(chunk))
+                self._connection.change(sql, statements.flat(chunk))
+
+    def records(self, kind: type[RecordT]) -> list[RecordT]:
+        """See `Store`."""
+        table = TABLES[kind]
+        sql = statements.select(table.name, table.columns, table.key)
+        return [table.read(row) for row in self._connection.rows(sql)]
+
+    def append_logs(self, chunks: Sequence[LogChunk]) -> None:
+        """See `Store`."""
+        self._insert("logs", side_rows.LOG_COLUMNS, [side_rows.log_row(one) for one in chunks if one.text], _NEW_LOG)
+
+    def logs(self, job_id: int, attempt: int, offset: int, limit: int) -> list[LogChunk]:
+        """See `Store`."""
+        values = {"job_id": job_id, "attempt": attempt, "offset": offset, "limit": limit}
+        return [side_rows.read_log(row) for row in self._connection.rows(_SQL["logs"], values)]
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._connection.close()
+
+    def _remember(self, jobs: Sequence[Job]) -> None:
+        if self._connection.in_transaction:
+            self._definitions.update((job.job_id, job.definition) for job in jobs)
+
+    def _insert(self, table: str, columns: tuple[str, ...], new: Sequence[rows.Row], on_conflict: str = "") -> None:
+        for chunk in statements.chunks(new):
+            self._connection.change(statements.insert(table, columns, len(chunk), on_conflict), statements.flat(chunk))
+
+    def _upsert(self, table: str, columns: tuple[str, ...], key: int, new: Sequence[rows.Row]) -> None:
+        for chunk in statements.chunks(new):
+            self._connection.change(statements.upsert(table, columns, key, len(chunk)), statements.flat(chunk))
+
+
+class SqliteStore(SqliteTables):
+    """The store in the file at `path`, which is made where there is none.
+
+    Raises `StoreRefused` where the file is not a sound store of this version, or another scheduler has it open.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        # One lock for all names of a file.
+        real = Path(path).expanduser().resolve()
+        schema.create_private(real)
+        self._lock = _lock(real)
+        try:
+            connection = schema.open_checked(real)
+        except BaseException:
+            self._lock.release()
+            raise
+        super().__init__(real, connection)
+
+    def close(self) -> None:
+        """See `Store`."""
+        super().close()
+        self._lock.release()
+
+
+def _lock(path: Path) -> LockFile:
+    try:
+        return LockFile(path.with_name(f"{path.name}.lock"))
+    except Locked as error:
+        raise StoreRefused(
+            f"{path} is in use by another scheduler (process {error}). Stop that one, or choose another file."
+        ) from error
+    except OSError as error:
+        raise StoreRefused(f"{path} cannot be locked ({error.strerror}). Put it on a local disk.") from error
+
+
+def _pick(query: Query) -> tuple[str, dict[str, Any]]:
+    match query:
+        case base.ByRequest(tenant, user, request_ids):
+            wanted = rows.dumps(request_ids)
+            return _SQL["by_request"], {"tenant": tenant, "user": user, "request_ids": wanted}
+        case base.InLane(lane_id):
+            return _SQL["in_lane"], {"lane_id": lane_id}
+        case base.Due(now):
+            return _SQL["due"], {"now": now}
+        case base.HeldBy(session_id):
+            return _SQL["held_by"], {"session_id": session_id}
+        case Matching():
+            return matching_sql.pick(query)
