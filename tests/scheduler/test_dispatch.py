@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from support.stage import ADA, BOB, EVE, stage
-from towpath_server.core.errors import Draining, JobNotFound, RequestIdReused, SessionUnknown
-from towpath_server.core.job import Definition, JobState, Priority
+from towpath_server.core.errors import Conflict, Draining, JobNotFound, RequestIdReused, SessionUnknown
+from towpath_server.core.job import SECOND, Definition, Job, JobState, Priority, Timeouts
 from towpath_server.scheduler.messages import JobFilter, NewJob
+from towpath_server.store.sqlite import SqliteStore
 
 
 async def test_a_job_created_while_a_fitting_worker_is_parked_is_born_leased() -> None:
@@ -218,3 +220,42 @@ async def test_a_drained_worker_gets_no_more_jobs() -> None:
         assert await poll == []
         assert (await s.submit()).state is JobState.QUEUED
         assert await s.lease(worker) == []
+
+
+async def test_one_answer_carries_no_more_than_a_channel_takes() -> None:
+    async with stage() as s:
+        definition = Definition(tenant="", user="", job_type="echo", spec=b"x" * 900_000)
+        jobs = await s.scheduler.jobs.create(ADA, [NewJob(definition) for _ in range(5)])
+        worker = await s.worker(slots=8)
+        taken = []
+        for expected in (2, 2, 1):
+            leased = await s.lease(worker, 8)
+            assert len(leased) == expected
+            taken += leased
+        assert [job.job_id for job in taken] == [job.job_id for job in jobs]
+
+
+async def test_many_lanes_give_their_jobs_in_one_order() -> None:
+    async with stage() as s:
+        jobs = [await s.submit(queue=f"q{i % 7}" if i < 60 else "deep") for i in range(120)]
+        worker = await s.worker(slots=120)
+        assert [job.job_id for job in await s.lease(worker, 120)] == [job.job_id for job in jobs]
+
+
+async def test_a_retry_and_a_cancel_in_one_commit(tmp_path: Path) -> None:
+    async with stage(SqliteStore(tmp_path / "t.db")) as s:
+        job = await s.submit(timeouts=Timeouts(queue=SECOND))
+        await s.tick(2)
+        assert await s.state(job) is JobState.TIMED_OUT
+        retried = s.scheduler.jobs.retry(ADA, job.job_id)
+        _, cancelled = await asyncio.gather(retried, s.scheduler.jobs.cancel(ADA, job.job_id, "", False))
+        assert cancelled.state is JobState.CANCELLED
+
+
+async def test_of_two_changes_with_one_etag_one_is_refused() -> None:
+    async with stage() as s:
+        job = await s.submit()
+        high = lambda definition, priority: (definition, Priority.HIGH)  # noqa: E731
+        updates = [s.scheduler.jobs.update(ADA, job.job_id, high, job.revision) for _ in range(2)]
+        outcomes = await asyncio.gather(*updates, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [Job, Conflict]

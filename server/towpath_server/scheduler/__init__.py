@@ -75,10 +75,12 @@ class Scheduler:
         return secret
 
     def drain(self) -> None:
-        """Take nothing new: polls end, watchers are told to come back, reports are still taken in."""
+        """Take nothing new: polls, watches and report streams end, and come back to the next scheduler."""
         self._state.draining = True
         self._state.waiters.wake_all()
         self._state.watchers.poke_all()
+        for session in self._state.sessions:
+            session.poke()
 
     async def stop(self) -> None:
         """End: all that was taken in is on disk when this returns."""

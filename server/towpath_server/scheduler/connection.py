@@ -54,8 +54,14 @@ class Connection:
             task.add_done_callback(self._tasks.discard)
 
     async def orders(self) -> list[Directive]:
-        """Wait for something to tell the worker; a new stream begins with all that still stands."""
-        return await self._session.new_orders(self._told)
+        """Wait for something to tell the worker; a new stream begins with all that still stands.
+
+        Raises `Draining` where the scheduler stops: what is not acked by then is told to the next one.
+        """
+        while True:
+            self._state.refuse_when_draining()
+            if orders := await self._session.new_orders(self._told):
+                return orders
 
     def close(self) -> None:
         """The stream is over. The session lives on until its lease ends."""

@@ -72,24 +72,28 @@ class Session:
         for key in [key for key in self._orders if key[1] == job_id]:
             del self._orders[key]
 
-    def standing_orders(self) -> list[Directive]:
-        """Everything that a new stream must hear (again)."""
-        return list(self._orders.values())
-
     async def new_orders(self, told: set[OrderKey]) -> list[Directive]:
-        """Wait for orders that are not in `told`."""
-        while True:
+        """Orders that are not in `told`: now, or after the next word; perhaps none."""
+        fresh = self._fresh(told)
+        if not fresh:
             self._told.clear()
-            fresh = {key: order for key, order in self._orders.items() if key not in told}
-            told.intersection_update(self._orders)
-            if fresh:
-                told.update(fresh)
-                for key in fresh:
-                    # An ABANDON is told once: the worker that still holds the lease will name it again.
-                    if key[0] is DirectiveType.ABANDON:
-                        del self._orders[key]
-                return list(fresh.values())
             await self._told.wait()
+            fresh = self._fresh(told)
+        return fresh
+
+    def poke(self) -> None:
+        """Let those who wait for orders look up."""
+        self._told.set()
+
+    def _fresh(self, told: set[OrderKey]) -> list[Directive]:
+        told.intersection_update(self._orders)
+        fresh = {key: order for key, order in self._orders.items() if key not in told}
+        told.update(fresh)
+        for key in fresh:
+            # An ABANDON is told once: a worker that still holds the lease will name it again.
+            if key[0] is DirectiveType.ABANDON:
+                del self._orders[key]
+        return list(fresh.values())
 
     def end(self) -> None:
         """The session is over: polls end empty, streams are told to register again."""

@@ -17,6 +17,8 @@ from towpath_server.store.committer import Verb
 
 # Of specs in one answer: well below what a channel takes, 4 MiB.
 MOST_BYTES = 2 * 1024 * 1024
+# By how much more a lane is asked for when it gave all that it was asked for.
+GROWTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,36 @@ class ClaimOutcome:
 
 
 class _Line:
-    """A lane's best jobs, fetched when first asked for: as many as all polls together could take, and one more."""
+    """A lane's best jobs, fetched when asked for. What was popped stays QUEUED in the store until the claim saves."""
 
-    def __init__(self, store: Store, lane_id: int, limit: int) -> None:
-        self.jobs = deque(store.find(InLane(lane_id), limit + 1))
+    def __init__(self, store: Store, lane_id: int, first: int) -> None:
+        self._store = store
+        self._lane_id = lane_id
+        self._size = first
+        self._popped = 0
+        self._fetch()
 
     def head(self) -> Head | None:
-        return Head(self.jobs[0].priority, -self.jobs[0].position) if self.jobs else None
+        """Where the best one stands."""
+        if not self._jobs and self._more:
+            self._size *= GROWTH
+            self._fetch()
+        return Head(self._jobs[0].priority, -self._jobs[0].position) if self._jobs else None
 
     def pop(self) -> Job:
-        return self.jobs.popleft()
+        """Take the best one."""
+        self._popped += 1
+        return self._jobs.popleft()
+
+    def give_back(self, job: Job) -> None:
+        """It was popped last, and is not wanted."""
+        self._popped -= 1
+        self._jobs.appendleft(job)
+
+    def _fetch(self) -> None:
+        jobs = self._store.find(InLane(self._lane_id), self._size)
+        self._more = len(jobs) == self._size
+        self._jobs = deque(jobs[self._popped :])
 
 
 class Claim:
@@ -62,11 +84,13 @@ class Claim:
     def run(self, store: Store, now: int, items: Sequence[ClaimItem]) -> list[ClaimOutcome | TowpathError]:
         """Lease to each poll what it may have, in the order in which the polls came."""
         total = sum(item.limit for item in items)
+        widest = max(len(item.lanes) for item in items)
         lines: dict[int, _Line] = {}
 
         def line_of(lane_id: int) -> _Line:
             if lane_id not in lines:
-                lines[lane_id] = _Line(store, lane_id, total)
+                # One more than a lane's share of all that is asked for: the one that stands first afterwards.
+                lines[lane_id] = _Line(store, lane_id, total // max(widest, 1) + 1)
             return lines[lane_id]
 
         picked = [self._pick(item, line_of) for item in items]
@@ -87,7 +111,7 @@ class Claim:
             size += len(job.definition.spec) + len(job.definition.annotations)
             if size > MOST_BYTES and index:
                 for late in reversed(jobs[index:]):
-                    line_of(late.lane_id).jobs.appendleft(late)
+                    line_of(late.lane_id).give_back(late)
                 return jobs[:index]
         return jobs
 

@@ -1,0 +1,121 @@
+"""Where calls come in: who calls, is the message sound, and which error goes back. Nothing else reaches the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from towpath_server.core.errors import Draining, TowpathError, Unauthenticated
+from towpath_server.rpc import auth, rules, status
+from towpath_server.rpc.calls import Call, Calls
+from towpath_server.rpc.context import ServicerContext
+
+# Handlers are untyped in grpc: one of its four behaviors is set.
+Handler = Any
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Goes round every handler. Messages are parsed here: an exception in grpc's own parsing would show its text."""
+
+    def __init__(self, access: auth.Authenticator, calls: Calls) -> None:
+        self._access = access
+        self._calls = calls
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler of this method, wrapped; None where there is no such method."""
+        method = str(handler_call_details.method)
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            # What is not served is not remembered: anybody can make up names.
+            if handler is None:
+                return None
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        parse, write = _parser(method, handler.request_deserializer), handler.response_serializer
+        if handler.unary_unary is not None:
+            unary = self._unary(method, handler.unary_unary, parse)
+            return grpc.unary_unary_rpc_method_handler(unary, response_serializer=write)
+        if handler.unary_stream is not None:
+            stream = self._stream(method, handler.unary_stream, parse)
+            return grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
+        if handler.stream_stream is not None:
+            stream = self._stream(method, handler.stream_stream, lambda incoming: _each(incoming, parse))
+            return grpc.stream_stream_rpc_method_handler(stream, response_serializer=write)
+        raise TypeError(f"{method}: no RPC of ours streams requests alone")
+
+    def _unary(self, method: str, behavior: Handler, parse: Callable[[bytes], Message]) -> Handler:
+        async def unary(raw: bytes, context: ServicerContext) -> Any:
+            async with self._guarded(method, context):
+                return await behavior(parse(raw), context)
+
+        return unary
+
+    def _stream(self, method: str, behavior: Handler, parse: Callable[[Any], Any]) -> Handler:
+        async def stream(incoming: Any, context: ServicerContext) -> None:
+            async with self._guarded(method, context):
+                answers = behavior(parse(incoming), context)
+                if isinstance(answers, Awaitable):
+                    await answers
+                    return
+                async with aclosing(answers):
+                    async for answer in answers:
+                        await context.write(answer)
+
+        return stream
+
+    @asynccontextmanager
+    async def _guarded(self, method: str, context: ServicerContext) -> AsyncIterator[None]:
+        with self._calls.current() as call:
+            try:
+                call.principal = auth.admit(self._access, method, context.invocation_metadata())
+                yield
+            except grpc.aio.BaseError:
+                # grpc's own: the call was aborted, or the client is gone.
+                raise
+            except TowpathError as error:
+                await status.abort(context, error)
+            except asyncio.CancelledError:
+                await _cancelled(context, call)
+                raise
+            except Exception:  # noqa: BLE001 - goes to the log
+                await status.abort_unexpected(context, method)
+
+
+async def _cancelled(context: ServicerContext, call: Call) -> None:
+    if call.cut and call.task is not None:
+        call.task.uncancel()
+        await status.abort(context, Unauthenticated())
+    if call.task is not None and not call.task.cancelling():
+        # Something that the handler waited for was cancelled: left alone, the client would wait for its whole deadline.
+        await status.abort(context, Draining())
+
+
+def _parser(method: str, deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
+    service, _, name = method.removeprefix("/").rpartition("/")
+    ruled = service.startswith("towpath.v1.")
+
+    def parse(raw: bytes) -> Message:
+        try:
+            message = deserialize(raw)
+        except (DecodeError, ValueError) as error:
+            raise status.MalformedRequest(method=name) from error
+        if ruled:
+            rules.check(message)
+        return message
+
+    return parse
+
+
+async def _each(incoming: AsyncIterator[bytes], parse: Callable[[bytes], Message]) -> AsyncIterator[Message]:
+    async for raw in incoming:
+        yield parse(raw)

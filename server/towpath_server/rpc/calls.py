@@ -1,0 +1,44 @@
+"""The calls that are being served, so that a revoked token ends those that wait or stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from towpath_server.core.records import Principal
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call; `cut` once its token was revoked under it."""
+
+    task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
+    principal: Principal | None = None
+    cut: bool = False
+
+
+class Calls:
+    """All calls of a server that are under way."""
+
+    def __init__(self) -> None:
+        self._under_way: set[Call] = set()
+
+    @contextmanager
+    def current(self) -> Iterator[Call]:
+        """The call that this task serves."""
+        call = Call()
+        self._under_way.add(call)
+        try:
+            yield call
+        finally:
+            self._under_way.discard(call)
+
+    def cut(self, token_id: int) -> None:
+        """End all calls of this token but the one that asks for it."""
+        for call in self._under_way:
+            mine = call.principal is not None and call.principal.token_id == token_id
+            if mine and not call.cut and call.task is not None and call.task is not asyncio.current_task():
+                call.cut = True
+                call.task.cancel()
