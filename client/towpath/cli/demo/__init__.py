@@ -1,0 +1,1 @@
+"""`towpath demo`: a scheduler, a worker and the main job, end to end."""
