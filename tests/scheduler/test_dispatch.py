@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.stage import ADA, BOB, EVE, stage
+from support.stage import ADA, BOB, EVE, settled, stage
 from towpath_server.core.errors import Conflict, Draining, JobNotFound, RequestIdReused, SessionUnknown
 from towpath_server.core.job import SECOND, Definition, Job, JobState, Priority, Timeouts
 from towpath_server.scheduler.messages import JobFilter, NewJob
@@ -259,3 +259,19 @@ async def test_of_two_changes_with_one_etag_one_is_refused() -> None:
         updates = [s.scheduler.jobs.update(ADA, job.job_id, high, job.revision) for _ in range(2)]
         outcomes = await asyncio.gather(*updates, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [Job, Conflict]
+
+
+async def test_what_is_committed_is_told_though_the_caller_is_gone() -> None:
+    async with stage() as s:
+        worker = await s.worker()
+        poll = s.poll(worker)
+        await s.parked(1)
+        creating = asyncio.ensure_future(s.submit())
+        await settled(lambda: bool(s.scheduler.jobs._state._under_way))
+        creating.cancel()
+        (job,) = await poll
+        moving = asyncio.ensure_future(s.scheduler.jobs.cancel(ADA, job.job_id, "", False))
+        await settled(lambda: bool(s.scheduler.jobs._state._under_way))
+        moving.cancel()
+        stream = s.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
+        assert [order.type.name for order in await stream.orders()] == ["CANCEL"]

@@ -21,7 +21,7 @@ from towpath.v1 import job_pb2
 # The scheduler takes messages of 4 MiB; a report is the result and some bytes more.
 MAX_RESULT_BYTES = 3_000_000
 # A level of JSON is two of protobuf, whose readers stop at 100.
-MAX_DEPTH = 40
+MAX_DEPTH = 24
 MAX_EXACT_INTEGER = 2**53
 
 

@@ -61,7 +61,6 @@ class ReportStream:
             async for answer in self._answers(reading, listening):
                 yield answer
         finally:
-            self._connection.close()
             # What was taken in is committed all the same; nobody waits for it here any more.
             await _end(reading, listening)
 

@@ -86,5 +86,6 @@ class Scheduler:
         """End: all that was taken in is on disk when this returns."""
         self.drain()
         await self.timers.stop()
+        await self._state.finish()
         await self._state.committer.stop()
         self._store.close()

@@ -42,6 +42,9 @@ class Access:
 
     async def issue(self, tenant: str, user: str, name: str, role: Role, ttl: int | None = None) -> tuple[Token, str]:
         """A new token of any tenant: for the scheduler itself."""
+        return await self._state.carry_out(self._issue(tenant, user, name, role, ttl))
+
+    async def _issue(self, tenant: str, user: str, name: str, role: Role, ttl: int | None) -> tuple[Token, str]:
         now = self._state.clock.wall()
         secret = f"tow_{self._state.rng.getrandbits(SECRET_BITS):064x}"
         token = Token(
@@ -67,7 +70,7 @@ class Access:
         for token in self.tokens(principal):
             if token.token_id == token_id:
                 revoked = replace(token, revoke_time=token.revoke_time or self._state.clock.wall())
-                await self._keep(revoked)
+                await self._state.carry_out(self._keep(revoked))
                 return revoked
         raise TokenNotFound(token_id=show("tok", token_id))
 

@@ -42,6 +42,9 @@ class Admin:
 
     async def cleanup(self, principal: Principal, min_age: int) -> int:
         """Delete the tenant's jobs that have been final for `min_age` microseconds; how many they were."""
+        return await self._state.carry_out(self._cleanup(principal, min_age))
+
+    async def _cleanup(self, principal: Principal, min_age: int) -> int:
         sweep = Sweep(principal.tenant, self._state.clock.wall() - min_age, BATCH)
         deleted = 0
         while True:

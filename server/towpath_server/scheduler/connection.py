@@ -24,14 +24,13 @@ class Connection:
         self._state = state
         self._session = session
         self._told: set[OrderKey] = set()
-        self._tasks: set[asyncio.Task[object]] = set()
         self._heard()
 
-    def report(self, reports: Sequence[Report]) -> asyncio.Task[int]:
-        """Take reports in, in the order of the calls. The task ends with the sequence up to which all is on disk."""
+    def report(self, reports: Sequence[Report]) -> asyncio.Future[int]:
+        """Take reports in, in the order of the calls. The future ends with the sequence up to which all is on disk."""
         self._heard()
         spread = tuple(self._spread(report) for report in reports)
-        return asyncio.get_running_loop().create_task(self._report(spread))
+        return self._state.carry_out(self._report(spread))
 
     def heartbeat(self, beat: Heartbeat) -> None:
         """The worker lives and holds these leases."""
@@ -49,9 +48,7 @@ class Connection:
         )
         forgotten = tuple(session.unnamed(beat.held, MOST_MISSED))
         if fresh or forgotten:
-            task = asyncio.get_running_loop().create_task(self._recount(Recount(session.session_id, fresh, forgotten)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._state.carry_out(self._recount(Recount(session.session_id, fresh, forgotten)))
 
     async def orders(self) -> list[Directive]:
         """Wait for something to tell the worker; a new stream begins with all that still stands.
@@ -62,11 +59,6 @@ class Connection:
             self._state.refuse_when_draining()
             if orders := await self._session.new_orders(self._told):
                 return orders
-
-    def close(self) -> None:
-        """The stream is over. The session lives on until its lease ends."""
-        for task in self._tasks:
-            task.cancel()
 
     def _heard(self) -> None:
         self._session.deadline = self._state.clock.steady() + self._state.intervals.lease_ttl

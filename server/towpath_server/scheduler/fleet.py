@@ -32,7 +32,10 @@ class Fleet:
 
     async def drain(self, principal: Principal, worker_id: int) -> WorkerView:
         """Let the worker finish what it runs and then stop. Raises `WorkerNotFound`."""
-        worker = replace(self._find(principal, worker_id), draining=True)
+        return await self._state.carry_out(self._drain(replace(self._find(principal, worker_id), draining=True)))
+
+    async def _drain(self, worker: Worker) -> WorkerView:
+        worker_id = worker.worker_id
         await self._state.committer.submit(KEEP, Keep((worker,)))
         self._state.workers[worker_id] = worker
         session = self._state.sessions.of_worker(worker_id)

@@ -32,6 +32,9 @@ class Jobs(Follow):
         A job whose request_id was seen before is not created again. Raises `ModelNotFound`, `RequestIdReused`.
         """
         self._state.refuse_when_draining()
+        return await self._state.carry_out(self._create(principal, new))
+
+    async def _create(self, principal: Principal, new: Sequence[NewJob]) -> list[Job]:
         now = self._state.clock.wall()
         drafts = [self._draft(principal, one, now) for one in new]
         handed = self._hand_out(drafts, now)
@@ -139,7 +142,10 @@ class Jobs(Follow):
 
     async def delete(self, principal: Principal, job_id: int) -> None:
         """Delete a final job. Raises `NotFinal`."""
-        changes = await self._state.committer.submit(DELETE, Deletion(principal, job_id))
+        await self._state.carry_out(self._delete(Deletion(principal, job_id)))
+
+    async def _delete(self, deletion: Deletion) -> None:
+        changes = await self._state.committer.submit(DELETE, deletion)
         self._state.absorb(changes)
 
     async def attempts(self, principal: Principal, job_id: int) -> list[Attempt]:
@@ -163,7 +169,10 @@ class Jobs(Follow):
     async def _command(
         self, principal: Principal, job_id: int, event: Callable[[Job], Event], revision: int | None = None
     ) -> Job:
-        outcome = await self._state.committer.submit(COMMAND, Command(principal, job_id, event, revision))
+        return await self._state.carry_out(self._move(Command(principal, job_id, event, revision)))
+
+    async def _move(self, command: Command) -> Job:
+        outcome = await self._state.committer.submit(COMMAND, command)
         self._state.absorb(outcome.changes)
         return outcome.job
 

@@ -39,16 +39,13 @@ class Queues:
 
     async def pause(self, principal: Principal, name: str) -> QueueView:
         """Hand out nothing of a queue; what runs goes on."""
-        await self._keep(principal, name, paused=True)
-        self._state.board.pause(principal.tenant, name)
+        await self._state.carry_out(self._keep(principal, name, paused=True))
         return await self.queue(principal, name)
 
     async def resume(self, principal: Principal, name: str) -> QueueView:
         """Hand out again. Raises `QueueNotFound`."""
         self._find(principal, name)
-        await self._keep(principal, name, paused=False)
-        if self._state.board.resume(principal.tenant, name):
-            self._state.waiters.wake_all()
+        await self._state.carry_out(self._keep(principal, name, paused=False))
         return await self.queue(principal, name)
 
     async def peek(self, principal: Principal, name: str, skip: int, limit: int) -> list[Job]:
@@ -70,6 +67,10 @@ class Queues:
         queue = replace(known, paused=paused)
         await self._state.committer.submit(KEEP, Keep((queue,)))
         self._state.queues[key] = queue
+        if paused:
+            self._state.board.pause(*key)
+        elif self._state.board.resume(*key):
+            self._state.waiters.wake_all()
 
     def _find(self, principal: Principal, name: str) -> Queue:
         queue = self._state.queues.get((principal.tenant, name))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from towpath_server.core.errors import Draining
 from towpath_server.core.ids import RANDOM_BITS, new_id
@@ -20,6 +22,8 @@ from towpath_server.scheduler.waiters import Waiters
 from towpath_server.scheduler.watchers import Watchers
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Committer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class State:
         self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
         self.catalogue = Catalogue(store)
         self.draining = False
+        self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
         self._effects = Effects(self.board, self.waiters, self.sessions, self.watchers, self.nudge)
 
@@ -83,6 +88,17 @@ class State:
     def on_nudge(self, nudge: Callable[[int], None]) -> None:
         """Whom to tell of clocks that run out sooner than expected."""
         self._nudge = nudge
+
+    def carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Do something to its end, also where the caller is gone meanwhile: what is committed must be told."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return asyncio.shield(task)
+
+    async def finish(self) -> None:
+        """Wait for all that is being carried out."""
+        await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def absorb(self, changes: Iterable[Change]) -> None:
         """Tell everybody whom a commit concerns."""

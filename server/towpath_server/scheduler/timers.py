@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.job import SECOND
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.expire import EXPIRE, ExpireItem
 from towpath_server.scheduler.workers import Workers
+
+log = structlog.get_logger(__name__)
 
 BATCH = 1000
 # How long to leave a store alone that did not answer.
@@ -49,7 +53,9 @@ class Timers:
             try:
                 await self.run_due()
                 await self._workers.end_silent_sessions()
-            except TowpathError:
+            except Exception as error:
+                # Whatever it is: without this loop no timeout and no retry would ever come again.
+                log.error("timers", error=repr(error), exc_info=not isinstance(error, TowpathError))
                 await asyncio.sleep(PAUSE)
                 continue
             await self._sleep()

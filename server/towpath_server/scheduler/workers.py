@@ -32,12 +32,15 @@ class Workers:
     async def register(self, principal: Principal, asked: Registration) -> Registered:
         """Begin a session: the worker's jobs that it does not name are given to others."""
         self._state.refuse_when_draining()
-        if asked.worker_id is None:
-            return await self._register(principal, asked)
-        async with self._turn(asked.worker_id):
-            return await self._register(principal, asked)
+        return await self._state.carry_out(self._register(principal, asked))
 
     async def _register(self, principal: Principal, asked: Registration) -> Registered:
+        if asked.worker_id is None:
+            return await self._begin(principal, asked)
+        async with self._turn(asked.worker_id):
+            return await self._begin(principal, asked)
+
+    async def _begin(self, principal: Principal, asked: Registration) -> Registered:
         worker, old = self._worker(principal, asked)
         models = [_owned(model, worker) for model in asked.models]
         gone = self._gone(worker.worker_id, models)
@@ -158,8 +161,11 @@ class Workers:
     ) -> None:
         """The worker holds these models and no others."""
         session = self._state.sessions.require(principal, worker_id, session_id)
+        await self._state.carry_out(self._sync_models(session, models))
+
+    async def _sync_models(self, session: Session, models: Sequence[ModelRecord]) -> None:
         owned = [_owned(model, session.worker) for model in models]
-        gone = self._gone(worker_id, owned)
+        gone = self._gone(session.worker.worker_id, owned)
         await self._state.committer.submit(KEEP, Keep(tuple(owned), gone))
         self._state.catalogue.discard(gone)
         self._state.catalogue.add(owned)
@@ -167,7 +173,8 @@ class Workers:
 
     async def deregister(self, principal: Principal, worker_id: int, session_id: str) -> None:
         """End the session; what it holds goes back to the head of its queue."""
-        await self._end(self._state.sessions.require(principal, worker_id, session_id), released=True)
+        session = self._state.sessions.require(principal, worker_id, session_id)
+        await self._state.carry_out(self._end(session, released=True))
 
     async def end_silent_sessions(self) -> None:
         """End the sessions that were not heard of for a whole lease; their jobs are lost with them."""
