@@ -1,0 +1,58 @@
+"""A real Context whose words are kept, and folders to work in: for tests that call handlers directly."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from towpath_worker.handler import Context, ProgressUpdate
+from towpath_worker.paths import Folders
+
+TENANT, USER, WORKER = "acme", "ann", "wkr_0000000000001"
+
+
+class Words:
+    """What a handler said; `on_progress` is called with each update."""
+
+    def __init__(self, on_progress: Callable[[ProgressUpdate], None] = lambda update: None) -> None:
+        self.updates: list[ProgressUpdate] = []
+        self.lines: list[str] = []
+        self._on_progress = on_progress
+
+    def progress(self, update: ProgressUpdate) -> None:
+        self.updates.append(update)
+        self._on_progress(update)
+
+    def log(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def make_folders(root: Path) -> Folders:
+    """Folders under `root`; the data folder is there, the others are made when needed."""
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    return Folders(data=(root / "data",), models=root / "models", results=root / "results")
+
+
+def make_context(
+    folders: Folders,
+    words: Words | None = None,
+    *,
+    job_id: str = "job_0000000000001",
+    user: str = USER,
+    threads: int = 1,
+    stop: threading.Event | None = None,
+) -> Context:
+    """A context as the worker makes it."""
+    return Context(
+        job_id=job_id,
+        attempt=1,
+        workdir=folders.data[0].parent,
+        folders=folders,
+        worker_id=WORKER,
+        tenant=TENANT,
+        user=user,
+        threads=threads,
+        teller=words or Words(),
+        stop=stop,
+    )

@@ -1,0 +1,1 @@
+"""Learning from tables: columns, their encoding, the model types, how good a model is."""
