@@ -1,8 +1,8 @@
 """How quick Towpath is here, now: `make bench`.
 
 A real scheduler on SQLite with fsynced commits, driven over loopback. Rows: no-op jobs through an inline worker (a bare
-protocol loop in this process: what the scheduler can do), no-op jobs through `towpath-worker` and its warm children (what
-a user gets), and the latency of an idle system. Figures of a small, shared machine: compare only rows of one run.
+protocol loop in this process: what the scheduler can do), no-op jobs through `towpath-worker` and its warm children
+(what a user gets), and the latency of an idle system. Figures of a small, shared machine: compare only rows of one run.
 """
 
 from __future__ import annotations

@@ -205,10 +205,15 @@ class Executor:
         return child, served
 
     async def _give_back(self, child: ChildProcess) -> None:
-        reusable = await child.reusable() and child.tasks < self._max_tasks and not self._closed
+        reusable = await child.reusable() and not self._closed
+        worn = child.tasks >= self._max_tasks
         self._returning -= 1
-        if reusable:
+        # A worn one goes on until the next one is warm: a job must not wait for its imports.
+        if reusable and (not worn or self._idle.empty()):
             self._idle.put_nowait(child)
+            if worn and not self._starting:
+                self._starting += 1
+                self._spawn_task(self._add_child())
         else:
             await self._retire(child)
         self._top_up()

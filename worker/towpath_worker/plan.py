@@ -22,6 +22,8 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "LOKY_MAX_CPU_COUNT",
 )
+# OpenMP threads that wait give their core away: beside other work xgboost took 8 s instead of 74 s.
+SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +60,5 @@ def attempt_name(lease: worker_service_pb2.Lease) -> str:
 def environment(plan: Plan, mark: str) -> Mapping[str, str]:
     """A child's environment: its share of the cores, and no token: a job has no business with it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_TOKEN")}
-    share = {name: str(plan.threads) for name in THREAD_VARIABLES if name not in inherited}
-    return {**inherited, **share, portable.MARK: mark}
+    share = {name: str(plan.threads) for name in THREAD_VARIABLES}
+    return {**share, **SHARING, **inherited, portable.MARK: mark}

@@ -52,13 +52,11 @@ class Phases:
             self._first = (self._clock(), done / total)
         if not self._due(done >= total):
             return
-        metrics = dict(measure())
-        figures = "".join(f", {name} {value:.4g}" for name, value in metrics.items())
         self._ctx.progress(
             self._percent(done / total),
-            f"{unit} {done}/{total}{figures}",
+            f"{unit} {done} of {total}",
             phase=self._phase,
-            metrics={unit: done, **metrics},
+            metrics=dict(measure()),
             eta=self._eta(done / total),
         )
 

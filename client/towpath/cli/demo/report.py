@@ -43,7 +43,7 @@ class Report:
         output.table(
             ("step", "time"), [*took, ("all", times.span(sum(seconds for _, seconds in self.steps)))], right=("time",)
         )
-        _head("Now paste one of these into another terminal")
+        _head("While both run, paste one of these into another terminal")
         for line in self.commands():
             output.line(line)
         output.line()

@@ -1,0 +1,150 @@
+"""Towpath: a scheduler from which workers pull. This is its client: submit jobs, train, predict.
+
+from towpath import Client
+
+with Client() as client:
+    trained = client.train("flights.parquet", "late").result()
+    print(trained.metrics)
+    print(client.predict(trained.model.ref, "today.parquet").result().to_pandas())
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from towpath._async.client import AsyncClient
+    from towpath._async.handle import AsyncJobHandle
+    from towpath._sync.handle import JobHandle
+    from towpath.client import Client
+    from towpath.display import follow
+    from towpath.enums import (
+        AttemptOutcome,
+        FailureCause,
+        JobState,
+        LogStream,
+        Priority,
+        Role,
+        TaskType,
+        WorkerState,
+    )
+    from towpath.errors import (
+        JobCancelled,
+        JobError,
+        JobFailed,
+        JobTimedOut,
+        TowpathError,
+        WaitTimeout,
+    )
+    from towpath.executor import JobExecutor
+    from towpath.fleet import Model, Queue, ServerInfo, ServerStats, Token, Worker
+    from towpath.futures import JobFuture
+    from towpath.results import ModelList, Prediction, ResultRef, TrainResult
+    from towpath.types import (
+        Attempt,
+        Explanation,
+        Failure,
+        Job,
+        JobEvent,
+        JobStats,
+        LogChunk,
+        Progress,
+        Requirements,
+        RetryPolicy,
+    )
+
+__all__ = [
+    "AsyncClient",
+    "AsyncJobHandle",
+    "Attempt",
+    "AttemptOutcome",
+    "Client",
+    "Explanation",
+    "Failure",
+    "FailureCause",
+    "Job",
+    "JobCancelled",
+    "JobError",
+    "JobEvent",
+    "JobExecutor",
+    "JobFailed",
+    "JobFuture",
+    "JobHandle",
+    "JobState",
+    "JobStats",
+    "JobTimedOut",
+    "LogChunk",
+    "LogStream",
+    "Model",
+    "ModelList",
+    "Prediction",
+    "Priority",
+    "Progress",
+    "Queue",
+    "Requirements",
+    "ResultRef",
+    "RetryPolicy",
+    "Role",
+    "ServerInfo",
+    "ServerStats",
+    "TaskType",
+    "Token",
+    "TowpathError",
+    "TrainResult",
+    "WaitTimeout",
+    "Worker",
+    "WorkerState",
+    "follow",
+]
+
+# gRPC alone takes a tenth of a second to import: nothing is, before it is asked for.
+_HOMES = {
+    "towpath._async.client": ("AsyncClient",),
+    "towpath._async.handle": ("AsyncJobHandle",),
+    "towpath._sync.handle": ("JobHandle",),
+    "towpath.client": ("Client",),
+    "towpath.display": ("follow",),
+    "towpath.enums": (
+        "AttemptOutcome",
+        "FailureCause",
+        "JobState",
+        "LogStream",
+        "Priority",
+        "Role",
+        "TaskType",
+        "WorkerState",
+    ),
+    "towpath.errors": ("JobCancelled", "JobError", "JobFailed", "JobTimedOut", "TowpathError", "WaitTimeout"),
+    "towpath.executor": ("JobExecutor",),
+    "towpath.fleet": ("Model", "Queue", "ServerInfo", "ServerStats", "Token", "Worker"),
+    "towpath.futures": ("JobFuture",),
+    "towpath.results": ("ModelList", "Prediction", "ResultRef", "TrainResult"),
+    "towpath.types": (
+        "Attempt",
+        "Explanation",
+        "Failure",
+        "Job",
+        "JobEvent",
+        "JobStats",
+        "LogChunk",
+        "Progress",
+        "Requirements",
+        "RetryPolicy",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("towpath")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

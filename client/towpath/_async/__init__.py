@@ -1,0 +1,1 @@
+"""The client over asyncio, from which the blocking one is generated."""

@@ -1,0 +1,45 @@
+"""Which jobs of a group came to an end, as they do: one stream for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import grpc
+
+from towpath._async.connection import AsyncConnection
+from towpath.enums import FINAL_STATES
+from towpath.errors import TowpathError, Unavailable
+from towpath.requests import job_filter
+from towpath.retrying import Deadline
+from towpath.v1 import job_service_pb2
+
+PAGE_SIZE = 1000
+
+
+async def completions(connection: AsyncConnection, labels: dict[str, str]) -> AsyncGenerator[str, None]:
+    """The ids of jobs with these labels once they are final, for ever; an id may come more than once.
+
+    Whenever the watch stands anew, all those that were final before come again: nothing is missed while it was broken.
+    """
+    forever = Deadline(None)
+    backoff = connection.backoff(forever)
+    wanted = job_filter({"labels": labels, "states": sorted(FINAL_STATES)})
+    while True:
+        stream = connection.stubs.jobs.WatchJobs(job_service_pb2.WatchJobsRequest(filter=wanted))
+        failure: TowpathError = Unavailable("The watch ended.")
+        try:
+            async for response in stream:
+                backoff = connection.heard(forever)
+                if response.HasField("job"):
+                    yield response.job.job_id
+                    continue
+                # The watch stands: what ended before it did is in the list.
+                request = job_service_pb2.ListJobsRequest(filter=wanted, page_size=PAGE_SIZE)
+                async for page in connection.pages(connection.stubs.jobs.ListJobs, request):
+                    for job in page.jobs:
+                        yield job.job_id
+        except grpc.RpcError as error:
+            failure = connection.translate(error)
+        finally:
+            stream.cancel()
+        await connection.pause(failure, backoff)

@@ -1,0 +1,82 @@
+"""Channels to the scheduler: measured options, TLS rules, and the bearer token on every call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import grpc.aio
+
+from towpath import bearer, settings
+from towpath.errors import InvalidArgument
+
+Option = tuple[str, int | str]
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# What the scheduler sends back may be a little larger than what it was sent: the same job, with its state.
+MAX_ANSWER_BYTES = 2 * MAX_MESSAGE_BYTES
+
+
+def channel_options() -> list[Option]:
+    """Options for every channel: a silent peer is noticed within 30 s, a lost one is tried again every 3 s."""
+    return [
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # Without this a paused peer goes unnoticed for 60 s.
+        ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        # An idle client, too, finds out that its connection died before its next call hangs on it.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 3_000),
+        ("grpc.max_reconnect_backoff_ms", 3_000),
+        # Channels to one address would otherwise share one connection.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+
+
+def aio_channel(
+    address: str, token: str | None, *, insecure: bool = False, tls_ca: Path | None = None
+) -> grpc.aio.Channel:
+    """An asyncio channel to `host:port`: plain text to this machine or where `insecure` says so, TLS to all others."""
+    credentials = tls_credentials(address, insecure=insecure, tls_ca=tls_ca)
+    interceptors = bearer.aio_interceptors(token) if token else None
+    options = options_for(address)
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    return grpc.aio.secure_channel(address, credentials, options=options, interceptors=interceptors)
+
+
+def sync_channel(
+    address: str, token: str | None, *, insecure: bool = False, tls_ca: Path | None = None
+) -> grpc.Channel:
+    """A blocking channel to `host:port`, safe to share among threads; TLS as for `aio_channel`."""
+    credentials = tls_credentials(address, insecure=insecure, tls_ca=tls_ca)
+    options = options_for(address)
+    if credentials is None:
+        channel = grpc.insecure_channel(address, options=options)
+    else:
+        channel = grpc.secure_channel(address, credentials, options=options)
+    return grpc.intercept_channel(channel, bearer.sync_interceptor(token)) if token else channel
+
+
+def options_for(address: str) -> list[Option]:
+    """The channel options for this address."""
+    # No proxy can reach this machine's own loopback.
+    return channel_options() + ([("grpc.enable_http_proxy", 0)] if settings.is_loopback(address) else [])
+
+
+def tls_credentials(address: str, *, insecure: bool, tls_ca: Path | None) -> grpc.ChannelCredentials | None:
+    """TLS with the given or the system's certificates; None where plain text is allowed."""
+    if insecure and tls_ca is not None:
+        raise InvalidArgument("Give insecure or tls_ca, not both.")
+    if tls_ca is not None:
+        try:
+            return grpc.ssl_channel_credentials(root_certificates=tls_ca.read_bytes())
+        except OSError as error:
+            raise InvalidArgument(f"Cannot read the certificate in {tls_ca}: {error.strerror}.") from None
+    if insecure or settings.is_loopback(address):
+        return None
+    return grpc.ssl_channel_credentials()

@@ -1,0 +1,169 @@
+"""Where the scheduler is, which token it is shown, and that the token shows nowhere else."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from support.fake_jobs import TOKEN, FakeJobs, serving
+from towpath import AsyncClient, Client, bearer, channel, settings
+from towpath.errors import InvalidArgument, Unavailable
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, "127.0.0.1:7070"),
+        ("there", "there:7070"),
+        ("there:1", "there:1"),
+        (" 10.0.0.1:80 ", "10.0.0.1:80"),
+        ("::1", "[::1]:7070"),
+        ("[::1]:80", "[::1]:80"),
+        ("unix:/tmp/x", "unix:/tmp/x"),
+    ],
+)
+def test_addresses(given: str | None, found: str) -> None:
+    assert settings.address(given) == found
+
+
+@pytest.mark.parametrize("given", ["http://there", "there:0", "there:x", "there:65536", ":80", "[::1", "there:\uff17"])
+def test_what_is_no_address(given: str) -> None:
+    with pytest.raises(InvalidArgument, match="HOST:PORT"):
+        settings.address(given)
+
+
+def test_the_environments_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOWPATH_ADDRESS", "there")
+    assert settings.address() == "there:7070"
+    assert settings.address("here") == "here:7070"
+
+
+def test_tokens_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert settings.token() is None
+    settings.token_path().parent.mkdir(parents=True)
+    settings.token_path().write_text("tok-config\n")
+    assert settings.token() == "tok-config"
+    (tmp_path / "file").write_text(" tok-file\n\n")
+    monkeypatch.setenv("TOWPATH_TOKEN_FILE", str(tmp_path / "file"))
+    assert settings.token() == "tok-file"
+    monkeypatch.setenv("TOWPATH_TOKEN", "tok-variable")
+    assert settings.token() == "tok-variable"
+    assert settings.token("tok-explicit") == "tok-explicit"
+
+
+def test_a_token_file_that_is_empty_or_missing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOWPATH_TOKEN_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidArgument, match="TOWPATH_TOKEN_FILE"):
+        Client()
+    (tmp_path / "none").write_text("\n")
+    with pytest.raises(InvalidArgument, match="holds no token"):
+        Client()
+
+
+@pytest.mark.parametrize("token", ["two words", "with\nline", "größe"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        Client(token=token)
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "insecure", "plain"),
+    [
+        ("127.0.0.1:1", False, True),
+        ("127.8.9.1:1", False, True),
+        ("localhost:1", False, True),
+        ("[::1]:1", False, True),
+        ("unix:/tmp/x", False, True),
+        ("10.0.0.1:1", False, False),
+        ("there:1", False, False),
+        ("localhost.there:1", False, False),
+        ("there:1", True, True),
+    ],
+)
+def test_plain_text_only_to_this_machine_or_where_told_so(address: str, insecure: bool, plain: bool) -> None:
+    assert (channel.tls_credentials(address, insecure=insecure, tls_ca=None) is None) is plain
+
+
+def test_a_certificate_means_tls_also_to_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="Cannot read the certificate"):
+        channel.tls_credentials("localhost:1", insecure=False, tls_ca=tmp_path / "none")
+    (tmp_path / "ca.pem").write_text("x")
+    assert channel.tls_credentials("localhost:1", insecure=False, tls_ca=tmp_path / "ca.pem") is not None
+    with pytest.raises(InvalidArgument, match="not both"):
+        channel.tls_credentials("localhost:1", insecure=True, tls_ca=tmp_path / "ca.pem")
+
+
+def test_a_scheduler_without_tls_is_told_apart(tmp_path: Path) -> None:
+    with serving(FakeJobs()) as address:
+        (tmp_path / "ca.pem").write_text("x")
+        with Client(address, TOKEN, tls_ca=tmp_path / "ca.pem") as client, pytest.raises(Unavailable):
+            client.stats()
+
+
+SECRET = "tok-secret-of-secrets"
+
+
+async def test_the_token_shows_in_no_repr_and_no_log(address: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    client, aclient = Client(address, SECRET), AsyncClient(address, SECRET)
+    for call in (client.stats, client.whoami, client.job("job_x").refresh):
+        with pytest.raises(Exception, match=r".") as caught:
+            call()
+        assert SECRET not in repr(caught.value) + str(caught.value)
+    with pytest.raises(Exception, match=r".") as caught:
+        await aclient.stats()
+    assert SECRET not in repr(caught.value)
+    handle = client.job("job_x")
+    shown = [client, aclient, client._connection, aclient._connection, handle, client.get_executor()]
+    shown += [bearer.SyncBearer(SECRET), *bearer.aio_interceptors(SECRET), client._connection.stubs]
+    assert SECRET not in "".join(map(repr, shown))
+    client.close()
+    await aclient.close()
+    assert SECRET not in caplog.text
+
+
+METHODS = {"unary_unary": False, "unary_stream": False, "stream_unary": True, "stream_stream": True}
+
+
+class Echo(grpc.GenericRpcHandler):
+    """Answers each kind of call with the authorization that it carried."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        kind = details.method.rpartition("/")[2]
+        found = str(dict(details.invocation_metadata)["authorization"]).encode()
+        make: Callable[..., grpc.RpcMethodHandler[bytes, bytes]] = getattr(grpc, f"{kind}_rpc_method_handler")
+        return make(lambda request, context: iter([found]) if kind.endswith("stream") else found)
+
+
+async def test_all_four_kinds_of_call_carry_the_token() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[Echo()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    expected = f"Bearer {SECRET}".encode()
+    with channel.sync_channel(address, SECRET) as blocking:
+        for kind, streams in METHODS.items():
+            answer = getattr(blocking, kind)(f"/t/{kind}")(iter([b"x"]) if streams else b"x")
+            assert (next(answer) if kind.endswith("stream") else answer) == expected
+    async with channel.aio_channel(address, SECRET) as opened:
+        for kind, streams in METHODS.items():
+            call = getattr(opened, kind)(f"/t/{kind}")(iter([b"x"]) if streams else b"x")
+            assert ([one async for one in call] if kind.endswith("stream") else [await call]) == [expected]
+    server.stop(None).wait()
+    gc.collect()
+
+
+def test_a_closed_client_says_so(address: str) -> None:
+    client = Client(address, TOKEN)
+    client.stats()
+    client.close()
+    client.close()
+    with pytest.raises(InvalidArgument, match="closed"):
+        client.stats()
