@@ -1,0 +1,94 @@
+"""The server itself: its port, its limits, its health, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from support.rpc_stage import Stage, raw_answers, raw_unary
+from towpath.v1 import admin_service_pb2, admin_service_pb2_grpc, job_service_pb2
+from towpath_server.rpc.server import SERVICES, make_server, needs_tls
+
+
+@pytest.mark.parametrize("size", [5 * 1024 * 1024, 100 * 1024 * 1024])
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip])
+async def test_a_message_too_large_is_refused_and_the_server_lives_on(
+    stage: Stage, size: int, compression: grpc.Compression | None
+) -> None:
+    request = job_service_pb2.CreateJobRequest()
+    request.job.custom.params["big"] = "x" * size
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stage.jobs.CreateJob(request, metadata=stage.bearer(), compression=compression)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in (caught.value.details() or "")
+    assert (await stage.create()).job_id
+
+
+async def test_a_second_server_on_the_same_port_is_refused(stage: Stage) -> None:
+    with pytest.raises(OSError, match="is taken"):
+        make_server(stage.scheduler, port=stage.server.port)
+
+
+async def test_health_tells_of_a_drain(stage: Stage) -> None:
+    check, watch = (f"/grpc.health.v1.Health/{name}" for name in ("Check", "Watch"))
+    request = health_pb2.HealthCheckRequest(service=SERVICES[0]).SerializeToString()
+    told = aiter(raw_answers(stage.channel, watch)(request))
+    assert _status(await anext(told)) == health_pb2.HealthCheckResponse.SERVING
+    await stage.server.drain()
+    assert _status(await anext(told)) == health_pb2.HealthCheckResponse.NOT_SERVING
+    for service in ("", *SERVICES):
+        request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
+        answer = await raw_unary(stage.channel, check)(request)
+        assert _status(answer) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def _status(raw: bytes) -> int:
+    return health_pb2.HealthCheckResponse.FromString(raw).status
+
+
+async def test_the_server_says_what_it_is(stage: Stage) -> None:
+    info = await stage.admin.GetServerInfo(admin_service_pb2.GetServerInfoRequest(), metadata=stage.bearer())
+    assert info.scheduler_id.startswith("sch_")
+    assert (info.store, info.max_message_bytes) == ("memory", 4 * 1024 * 1024)
+    await stage.create()
+    stats = await stage.admin.GetStats(admin_service_pb2.GetStatsRequest(), metadata=stage.bearer())
+    assert (stats.total_count, stats.worker_count) == (1, 0)
+    cleaned = await stage.admin.CleanupJobs(admin_service_pb2.CleanupJobsRequest(), metadata=stage.bearer())
+    assert cleaned.deleted_count == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LocalHost"])
+def test_this_machine_alone_needs_no_tls(host: str) -> None:
+    assert not needs_tls(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "towpath.example", "", "*"])
+def test_all_others_do(host: str) -> None:
+    assert needs_tls(host)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
+async def test_tls_where_others_can_reach_the_server(stage: Stage, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"]
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    await asyncio.to_thread(subprocess.run, [*new, *subject], check=True, capture_output=True)
+    server = make_server(stage.scheduler, host="localhost", tls=(key.read_bytes(), certificate.read_bytes()))
+    await server.start()
+    trust = grpc.ssl_channel_credentials(certificate.read_bytes())
+    async with grpc.aio.secure_channel(f"localhost:{server.port}", trust) as channel:
+        stub = admin_service_pb2_grpc.AdminServiceStub(channel)
+        answer = await stub.GetServerInfo(admin_service_pb2.GetServerInfoRequest(), metadata=stage.bearer())
+        assert answer.store == "memory"
+    async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
+        stub = admin_service_pb2_grpc.AdminServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.GetServerInfo(admin_service_pb2.GetServerInfoRequest(), metadata=stage.bearer())
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    await server.stop(0)
