@@ -29,25 +29,19 @@ if TYPE_CHECKING:
         TaskType,
         WorkerState,
     )
-    from towpath.errors import (
-        JobCancelled,
-        JobError,
-        JobFailed,
-        JobTimedOut,
-        TowpathError,
-        WaitTimeout,
-    )
+    from towpath.errors import TowpathError, WaitTimeout
     from towpath.executor import JobExecutor
     from towpath.fleet import Model, Queue, ServerInfo, ServerStats, Token, Worker
     from towpath.futures import JobFuture
+    from towpath.job_errors import JobCancelled, JobError, JobFailed, JobTimedOut
     from towpath.results import ModelList, Prediction, ResultRef, TrainResult
+    from towpath.stats import JobStats
     from towpath.types import (
         Attempt,
         Explanation,
         Failure,
         Job,
         JobEvent,
-        JobStats,
         LogChunk,
         Progress,
         Requirements,
@@ -115,18 +109,19 @@ _HOMES = {
         "TaskType",
         "WorkerState",
     ),
-    "towpath.errors": ("JobCancelled", "JobError", "JobFailed", "JobTimedOut", "TowpathError", "WaitTimeout"),
+    "towpath.errors": ("TowpathError", "WaitTimeout"),
+    "towpath.job_errors": ("JobCancelled", "JobError", "JobFailed", "JobTimedOut"),
     "towpath.executor": ("JobExecutor",),
     "towpath.fleet": ("Model", "Queue", "ServerInfo", "ServerStats", "Token", "Worker"),
     "towpath.futures": ("JobFuture",),
     "towpath.results": ("ModelList", "Prediction", "ResultRef", "TrainResult"),
+    "towpath.stats": ("JobStats",),
     "towpath.types": (
         "Attempt",
         "Explanation",
         "Failure",
         "Job",
         "JobEvent",
-        "JobStats",
         "LogChunk",
         "Progress",
         "Requirements",

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from towpath import display
+from towpath import wording
 from towpath.enums import JobState
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Literal(TextColumn):
         self._name = name
 
     def render(self, task: Task) -> Text:
-        return Text(display.one_line(str(task.fields[self._name])), style=task.fields["style"], overflow="ellipsis")
+        return Text(wording.one_line(str(task.fields[self._name])), style=task.fields["style"], overflow="ellipsis")
 
 
 class Bar:
@@ -68,9 +68,9 @@ def said(job: Job) -> str:
     if job.progress is None:
         return job.state_reason
     if job.is_final:
-        return display.metrics(job.progress)
+        return wording.metrics(job.progress)
     phase = ": ".join(part for part in (job.progress.phase, job.progress.message) if part)
-    return ", ".join(part for part in (phase, display.metrics(job.progress), display.eta(job.progress)) if part)
+    return ", ".join(part for part in (phase, wording.metrics(job.progress), wording.eta(job.progress)) if part)
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def live_bar(console: Console | None = None) -> Iterator[Bar]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
         Literal("said"),
-        console=console or Console(stderr=not display.in_notebook()),
+        console=console or Console(stderr=not wording.in_notebook()),
     )
     with progress:
         yield Bar(progress)

@@ -8,7 +8,7 @@ from typing import Any
 
 from towpath.enums import Role, TaskType, WorkerState
 from towpath.records import Record
-from towpath.types import JobStateCount
+from towpath.stats import JobStateCount
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

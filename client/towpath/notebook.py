@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from towpath.display import eta, number
 from towpath.enums import JobState
 from towpath.types import Job
+from towpath.wording import eta, number
 
 COLOURS = {
     JobState.SUCCEEDED: "#2e7d32",

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from towpath import tables
-from towpath.enums import JobState
-from towpath.errors import JobCancelled, JobError, JobFailed, JobTimedOut
 from towpath.fleet import Model
 from towpath.records import Record
-from towpath.types import Job
 from towpath.values import from_value
 
 if TYPE_CHECKING:
@@ -19,12 +16,6 @@ if TYPE_CHECKING:
     import pyarrow
 
     from towpath.v1 import job_pb2
-
-FAILURES: dict[JobState, type[JobError]] = {
-    JobState.FAILED: JobFailed,
-    JobState.CANCELLED: JobCancelled,
-    JobState.TIMED_OUT: JobTimedOut,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,10 +127,3 @@ def from_job_result(message: job_pb2.JobResult) -> Any:
             return ResultRef.from_proto(message.ref)
         case _:
             return None
-
-
-def of_job(job: Job) -> Any:
-    """A final job's result, or JobFailed, JobCancelled or JobTimedOut."""
-    if failure := FAILURES.get(job.state):
-        raise failure(job)
-    return job.result

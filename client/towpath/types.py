@@ -11,6 +11,7 @@ from google.protobuf import json_format
 
 from towpath.enums import AttemptOutcome, FailureCause, JobState, LogStream, Priority
 from towpath.records import Record
+from towpath.results import from_job_result
 
 if TYPE_CHECKING:
     from towpath.v1 import job_pb2
@@ -129,8 +130,6 @@ class Job(Record):
     @property
     def result(self) -> Any:
         """What `JobHandle.result` gives, where it is here already; None before, and in lists."""
-        from towpath.results import from_job_result
-
         return from_job_result(self._message.result) if self._message.HasField("result") else None
 
     @property
@@ -179,26 +178,3 @@ class Explanation(Record):
     summary: str
     position: int
     workers: tuple[WorkerFit, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobStateCount(Record):
-    """How many jobs stand in a state."""
-
-    state: JobState
-    count: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobStats(Record):
-    """Counts of jobs."""
-
-    states: tuple[JobStateCount, ...]
-    total_count: int
-    active_count: int
-    oldest_queued_age: timedelta | None
-
-    @property
-    def by_state(self) -> dict[JobState, int]:
-        """The counts by state; states without a job are left out."""
-        return {one.state: one.count for one in self.states}

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
 
 from support.fake_jobs import FakeJobs, value
-from towpath import Client, Job, Progress, display, follow
+from towpath import Client, Job, Progress, display, follow, wording
 from towpath.bar import live_bar
 from towpath.v1 import job_pb2
 
@@ -100,7 +100,7 @@ def test_in_a_pipe_nothing_is_shown_unless_asked_for(
 def test_time_left(seconds: float, said: str) -> None:
     message = job_pb2.Progress()
     message.eta.FromTimedelta(timedelta(seconds=seconds))
-    assert display.eta(Progress.from_proto(message)) == said
+    assert wording.eta(Progress.from_proto(message)) == said
 
 
 def test_importing_the_client_is_light() -> None:

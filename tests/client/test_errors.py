@@ -11,8 +11,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 
 from support.fake_jobs import FakeJobs, Refusal, info
-from towpath import Client, Job, JobCancelled, JobFailed, JobTimedOut, errors
-from towpath.results import of_job
+from towpath import Client, Job, JobCancelled, JobFailed, JobTimedOut, errors, job_errors
+from towpath.job_errors import of_job
 from towpath.v1 import job_pb2
 
 CODES = [
@@ -74,7 +74,7 @@ def test_the_hint_and_the_correlation_id_come_along(client: Client, jobs: FakeJo
 def test_they_are_also_what_python_calls_them() -> None:
     assert issubclass(errors.InvalidArgument, ValueError)
     assert issubclass(errors.Unavailable, ConnectionError)
-    for kind in (errors.DeadlineExceeded, errors.WaitTimeout, errors.JobTimedOut):
+    for kind in (errors.DeadlineExceeded, errors.WaitTimeout, job_errors.JobTimedOut):
         assert issubclass(kind, TimeoutError)
 
 
@@ -87,7 +87,7 @@ def test_they_are_also_what_python_calls_them() -> None:
     ],
 )
 def test_a_job_without_a_result_raises_how_it_ended(
-    state: job_pb2.JobState.ValueType, kind: type[errors.JobError], message: str
+    state: job_pb2.JobState.ValueType, kind: type[job_errors.JobError], message: str
 ) -> None:
     failure = job_pb2.Failure(type="ValueError", message="no such column", traceback="Traceback: line 3")
     job = Job.from_proto(job_pb2.Job(job_id="job_x", state=state, state_reason="by hand", failure=failure))

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from support.fake_jobs import FakeJobs, Refusal, info, value
-from towpath import AsyncClient, Client, JobFailed, errors
+from towpath import AsyncClient, Client, JobFailed, errors, job_errors
 from towpath.requests import batches
 from towpath.v1 import job_pb2, job_service_pb2
 
@@ -176,7 +176,7 @@ def test_cancel_of_a_waiting_job_is_at_once_and_of_a_running_one_is_asked(client
     assert not runs.cancel()
     assert not runs.done()
     jobs.move(runs.job().job_id, job_pb2.JOB_STATE_CANCELLED)
-    assert isinstance(runs.exception(timeout=30), errors.JobCancelled)
+    assert isinstance(runs.exception(timeout=30), job_errors.JobCancelled)
     done, left = futures.wait([waits, runs], timeout=30)
     assert (len(done), len(left)) == (2, 0)
     executor.shutdown(cancel_futures=True)

@@ -11,14 +11,7 @@ from google.rpc import error_details_pb2
 
 from support.fake_jobs import TOKEN, FakeJobs, Refusal, info, serving, value
 from towpath import Client, JobState, retrying
-from towpath.errors import (
-    Aborted,
-    InvalidArgument,
-    ResourceExhausted,
-    TowpathError,
-    Unauthenticated,
-    Unavailable,
-)
+from towpath.errors import Aborted, InvalidArgument, ResourceExhausted, TowpathError, Unauthenticated, Unavailable
 from towpath.retrying import Backoff, Deadline
 
 UNAVAILABLE = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", info("DRAINING"))

@@ -12,7 +12,7 @@ import pytest
 
 from support import processes
 from towpath import Client, JobHandle
-from towpath.errors import JobCancelled
+from towpath.job_errors import JobCancelled
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from support import processes
 from support.processes import Scheduler
 from towpath import Client, JobHandle, JobState
 
-QUICK = ("--lease-ttl", "3", "--heartbeat-interval", "0.5")
+QUICK = ("--lease-ttl", "6", "--heartbeat-interval", "0.5")
 # Without the built-in job types: nothing here pays for importing pandas.
 JOB_TYPES = ("--handlers", "support.job_types", "--allow", "test.gate,test.write")
 

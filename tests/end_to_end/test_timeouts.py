@@ -11,7 +11,7 @@ import pytest
 
 from support import processes
 from towpath import Client
-from towpath.errors import JobTimedOut
+from towpath.job_errors import JobTimedOut
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ import pytest
 from google.protobuf import json_format, struct_pb2
 
 from towpath_worker.binding import bind
-from towpath_worker.handler import JOB_TYPE_ATTRIBUTE, Cancelled, Context, InvalidInput, ProgressUpdate, handler
+from towpath_worker.errors import Cancelled, InvalidInput
+from towpath_worker.handler import JOB_TYPE_ATTRIBUTE, Context, ProgressUpdate, handler
 from towpath_worker.paths import Folders
 from towpath_worker.results import MAX_DEPTH, UnsendableResult, to_value
 

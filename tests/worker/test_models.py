@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from support.handling import TENANT, USER, make_folders
 from towpath.v1 import model_pb2
 from towpath_worker import models
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 
 FILES = {"model.ubj": b"trees", "encoder.json": b"{}"}

@@ -10,7 +10,7 @@ import pytest
 
 from support.handling import make_folders
 from towpath_worker import paths
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders, create_for_writing, open_for_reading
 
 SECRET = b"secret"

@@ -17,7 +17,7 @@ from support.handling import TENANT, USER, WORKER, make_context, make_folders
 from support.learning import QUICK, inline, mixed, run_predict, run_train, save
 from towpath.v1 import job_pb2, model_pb2, table_pb2
 from towpath_worker import models, tables
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.handlers import predict as predicting
 from towpath_worker.handlers.list_models import list_models
 from towpath_worker.paths import Folders

@@ -17,7 +17,7 @@ from google.protobuf.struct_pb2 import ListValue
 from support.handling import make_folders
 from towpath.v1 import table_pb2
 from towpath_worker import tables
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 
 TEXT = "name,count,share,seen\nann,1,0.5,True\nbob,2,,False\n"

@@ -18,7 +18,8 @@ from support.handling import TENANT, USER, WORKER, Words, make_context, make_fol
 from support.learning import QUICK, inline, mixed, run_predict, run_train, save
 from towpath.v1 import job_pb2, model_pb2, table_pb2
 from towpath_worker import models
-from towpath_worker.handler import Cancelled, ProgressUpdate
+from towpath_worker.errors import Cancelled
+from towpath_worker.handler import ProgressUpdate
 from towpath_worker.handlers import BUILTIN
 from towpath_worker.paths import Folders
 

@@ -12,7 +12,7 @@ from support.handling import make_folders
 from support.learning import mixed, run_train
 from towpath.v1 import model_pb2, table_pb2
 from towpath_worker import models
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 
 CLASSIFICATION, REGRESSION = model_pb2.TASK_TYPE_CLASSIFICATION, model_pb2.TASK_TYPE_REGRESSION

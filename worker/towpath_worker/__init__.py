@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from towpath_worker.handler import Cancelled, Context, InvalidInput, handler
+from towpath_worker.errors import Cancelled, InvalidInput
+from towpath_worker.handler import Context, handler
 
 __all__ = ["Cancelled", "Context", "InvalidInput", "handler"]

@@ -10,7 +10,8 @@ from tenacity import RetryCallState, Retrying, wait_random_exponential
 class Backoff:
     """Between 0 and a bound that doubles with each wait, in seconds."""
 
-    def __init__(self, initial: float = 0.5, longest: float = 15.0) -> None:
+    def __init__(self, initial: float = 0.5, longest: float = 3.0) -> None:
+        # Well below a lease: after a restart of the scheduler each worker must be back before its jobs count as lost.
         self._bound = wait_random_exponential(multiplier=initial, max=longest)
         self._tries = RetryCallState(Retrying(), None, (), {})
 

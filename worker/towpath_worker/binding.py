@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from google.protobuf import struct_pb2
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 
 Param = inspect.Parameter
 

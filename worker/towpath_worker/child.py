@@ -16,8 +16,9 @@ from pathlib import Path
 
 from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import frames, portable, registry, results
+from towpath_worker.errors import Cancelled, InvalidInput
 from towpath_worker.frames import Kind
-from towpath_worker.handler import Cancelled, Context, InvalidInput
+from towpath_worker.handler import Context
 from towpath_worker.paths import Folders
 from towpath_worker.plan import attempt_name
 from towpath_worker.teller import PipeTeller

@@ -1,4 +1,4 @@
-"""The API for those who write handlers: `@handler`, `Context`, `InvalidInput`, `Cancelled`."""
+"""The API for those who write handlers: `@handler` and `Context`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from towpath_worker.errors import Cancelled
+
 if TYPE_CHECKING:
     from towpath_worker.paths import Folders
 
@@ -21,14 +23,6 @@ BUILT_IN_TYPES = ("train", "predict", "list_models")
 F = TypeVar("F", bound=Callable[..., Any])
 
 registered: dict[str, Callable[..., Any]] = {}
-
-
-class InvalidInput(Exception):
-    """The job's parameters or data are wrong: the job fails at once and is not tried again. Say what to do about it."""
-
-
-class Cancelled(BaseException):
-    """The job was asked to stop. Not an Exception, so that no library's `except Exception` swallows it."""
 
 
 def handler(job_type: str) -> Callable[[F], F]:

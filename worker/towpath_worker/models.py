@@ -23,7 +23,7 @@ from urllib.parse import quote
 from google.protobuf import json_format
 
 from towpath.v1 import model_pb2
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 from towpath_worker.tabular.checks import one_of
 

@@ -20,7 +20,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 
 BY_DESCRIPTOR = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)

@@ -11,7 +11,8 @@ from typing import Any
 
 from towpath.v1 import job_pb2
 from towpath_worker import binding, results
-from towpath_worker.handler import BUILT_IN_TYPES, Context, InvalidInput, registered
+from towpath_worker.errors import InvalidInput
+from towpath_worker.handler import BUILT_IN_TYPES, Context, registered
 
 BUILT_IN_PACKAGE = "towpath_worker.handlers"
 # What a built-in job type cannot do without.

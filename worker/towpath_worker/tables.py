@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import pandas as pd
 
 from towpath.v1 import table_pb2
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders, open_for_reading
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 
 import grpc
 
-from towpath import display, notebook, requests, results
+from towpath import display, job_errors, notebook, requests
 from towpath._async.connection import AsyncConnection
 from towpath._async.logs import read_logs
 from towpath.enums import JobState
@@ -109,7 +109,7 @@ class AsyncJobHandle:
             with display.follower() as follower:
                 async for job in self.watch(timeout):
                     follower.update(job)
-        return results.of_job(await self.wait(timeout))
+        return job_errors.of_job(await self.wait(timeout))
 
     async def watch(self, timeout: float | None = None) -> AsyncIterator[Job]:
         """The job now and after each change until it is final, also across restarts of the scheduler."""

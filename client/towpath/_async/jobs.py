@@ -10,7 +10,8 @@ from towpath._async.calls import AsyncCalls
 from towpath._async.handle import AsyncJobHandle
 from towpath.options import JobOptions
 from towpath.requests import JobFilters
-from towpath.types import Attempt, Explanation, Job, JobStats
+from towpath.stats import JobStats
+from towpath.types import Attempt, Explanation, Job
 from towpath.v1 import job_pb2, job_service_pb2
 
 PAGE_SIZE = 200

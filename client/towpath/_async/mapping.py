@@ -12,7 +12,8 @@ from towpath._async.batches import create_all
 from towpath._async.completions import completions
 from towpath._async.connection import AsyncConnection
 from towpath._async.handle import AsyncJobHandle
-from towpath.errors import InvalidArgument, JobError, TowpathError
+from towpath.errors import InvalidArgument, TowpathError
+from towpath.job_errors import JobError
 from towpath.options import JobOptions
 from towpath.v1 import job_pb2
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import grpc
 
-from towpath import display, notebook, requests, results
+from towpath import display, job_errors, notebook, requests
 from towpath._sync.connection import Connection
 from towpath._sync.logs import read_logs
 from towpath.enums import JobState
@@ -110,7 +110,7 @@ class JobHandle:
             with display.follower() as follower:
                 for job in self.watch(timeout):
                     follower.update(job)
-        return results.of_job(self.wait(timeout))
+        return job_errors.of_job(self.wait(timeout))
 
     def watch(self, timeout: float | None = None) -> Iterator[Job]:
         """The job now and after each change until it is final, also across restarts of the scheduler."""

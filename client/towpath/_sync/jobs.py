@@ -11,7 +11,8 @@ from towpath._sync.calls import Calls
 from towpath._sync.handle import JobHandle
 from towpath.options import JobOptions
 from towpath.requests import JobFilters
-from towpath.types import Attempt, Explanation, Job, JobStats
+from towpath.stats import JobStats
+from towpath.types import Attempt, Explanation, Job
 from towpath.v1 import job_pb2, job_service_pb2
 
 PAGE_SIZE = 200

@@ -13,7 +13,8 @@ from towpath._sync.batches import create_all
 from towpath._sync.completions import completions
 from towpath._sync.connection import Connection
 from towpath._sync.handle import JobHandle
-from towpath.errors import InvalidArgument, JobError, TowpathError
+from towpath.errors import InvalidArgument, TowpathError
+from towpath.job_errors import JobError
 from towpath.options import JobOptions
 from towpath.v1 import job_pb2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from towpath import errors
+from towpath import errors, job_errors
 from towpath.cli.exit_codes import BY_STATUS, ExitCode
 from towpath.cli.output import note
 
@@ -32,7 +32,7 @@ def exit_code(error: Exception) -> ExitCode:
     match error:
         case errors.WaitTimeout():
             return ExitCode.LOCAL
-        case errors.JobError():
+        case job_errors.JobError():
             return ExitCode.JOB_FAILED
         case errors.InvalidArgument() if not error.reason:
             # The client's own refusal: nothing was sent.

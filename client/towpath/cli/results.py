@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from towpath import display
+from towpath import wording
 from towpath.cli import output, times
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def figures(metrics: Mapping[str, float]) -> None:
     """A table of metrics."""
     output.table(
         ("metric", "value"),
-        [(name, display.number(value)) for name, value in sorted(metrics.items())],
+        [(name, wording.number(value)) for name, value in sorted(metrics.items())],
         right=("value",),
     )
 
@@ -145,7 +145,7 @@ def models(found: Sequence[Model]) -> None:
                 model.model_type,
                 model.target_column,
                 next(
-                    (f"{name} {display.number(model.metrics[name])}" for name in LEADING if name in model.metrics), ""
+                    (f"{name} {wording.number(model.metrics[name])}" for name in LEADING if name in model.metrics), ""
                 ),
                 size(model.size_bytes),
                 times.moment(model.create_time),
@@ -181,7 +181,7 @@ def cell(value: object) -> str:
 
 
 def _other(value: object) -> str:
-    return display.number(value) if isinstance(value, float) else str(value)
+    return wording.number(value) if isinstance(value, float) else str(value)
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from towpath.v1 import job_pb2, table_pb2
 from towpath_worker import models, tables
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.handlers.progress import Phases
 from towpath_worker.paths import create_for_writing
 from towpath_worker.tabular import predictor

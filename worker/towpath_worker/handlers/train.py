@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from towpath.v1 import job_pb2, model_pb2
 from towpath_worker import mlmodel, models, tables
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.handlers.progress import Phases
 from towpath_worker.tabular import encoder, estimators, evaluation, hyperparameters, model_types, problem
 from towpath_worker.tabular.checks import refuse

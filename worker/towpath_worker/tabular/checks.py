@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 
 
 def refuse(problems: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.tabular.encoder import Style
 from towpath_worker.tabular.estimators import linear, network, sklearn_files, trees, xgb
 from towpath_worker.tabular.estimators.base import Data, Estimator, Fitted, Settings

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.tabular.estimators.base import Data, Fitted, Settings, loss
 from towpath_worker.tabular.estimators.sklearn_files import SklearnEstimator
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import skops.io
 
-from towpath_worker.handler import InvalidInput
+from towpath_worker.errors import InvalidInput
 from towpath_worker.tabular.estimators.base import Matrix
 
 FILE = "model.skops"
