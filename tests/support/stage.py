@@ -116,6 +116,15 @@ class Stage:
         """How many polls are parked."""
         return len(self.scheduler.timers._state.waiters)
 
+    def under_way(self, worker: Registered) -> bool:
+        """Whether the worker's latest poll has no answer yet."""
+        session = self.scheduler.timers._state.sessions.of_worker(worker.worker_id)
+        return session is not None and session.poll is not None and not session.poll.task.done()
+
+    def profiles(self) -> int:
+        """How many kinds of workers the board remembers."""
+        return len({profile for _, profile in self.scheduler.timers._state.board._fits})
+
 
 async def settled(condition: Callable[[], bool]) -> None:
     """Let the event loop turn until something holds."""
