@@ -67,7 +67,7 @@ bench: .venv/ready ## Measure jobs a second, and how long a job takes
 	@$(BIN)/python bench/throughput.py $(ARGS)
 
 soak: .venv/ready ## Run the long tests: hours, not minutes
-	@$(BIN)/pytest tests/soak --timeout 0 $(ARGS)
+	@$(BIN)/pytest tests/soak --timeout 0 -s $(ARGS)
 
 constraints: .venv/ready ## Choose the newest versions of everything that is used
 	UV_CUSTOM_COMPILE_COMMAND="make constraints" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc.aio
 from rich.console import Console
@@ -37,6 +39,9 @@ from towpath.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    from towpath.v1.job_service_pb2_grpc import JobServiceAsyncStub
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
 PAYLOAD = "x" * 200
@@ -98,25 +103,28 @@ async def inline_worker(channel: grpc.aio.Channel) -> AsyncIterator[None]:
     me = await stub.RegisterWorker(
         worker_service_pb2.RegisterWorkerRequest(name="bench", slots=4096, job_types=["test.echo"])
     )
-    names = {"worker_id": me.worker_id, "session_id": me.session_id}
     stream = stub.ReportJobs()
-    await stream.write(worker_service_pb2.ReportJobsRequest(**names))
+    await stream.write(worker_service_pb2.ReportJobsRequest(worker_id=me.worker_id, session_id=me.session_id))
     result = job_pb2.JobResult(custom=job_pb2.CustomResult())
     result.custom.value.string_value = PAYLOAD
 
+    sequences, polls = itertools.count(1), itertools.count(1)
+
     async def work() -> None:
-        sequence, number = 0, 0
         while True:
-            number += 1
             leased = await stub.LeaseJobs(
-                worker_service_pb2.LeaseJobsRequest(**names, poll_id=f"{me.session_id}-{number}", max_jobs=LEASE)
+                worker_service_pb2.LeaseJobsRequest(
+                    worker_id=me.worker_id,
+                    session_id=me.session_id,
+                    poll_id=f"poll-{next(polls)}",
+                    max_jobs=LEASE,
+                )
             )
             reports = []
             for lease in leased.leases:
-                sequence += 1
                 reports.append(
                     worker_service_pb2.Report(
-                        sequence=sequence,
+                        sequence=next(sequences),
                         job_id=lease.job.job_id,
                         lease_token=lease.lease_token,
                         succeeded=worker_service_pb2.Succeeded(result=result),
@@ -147,7 +155,7 @@ def request(number: int) -> job_service_pb2.CreateJobRequest:
     return made
 
 
-async def until_final(stub: job_service_pb2_grpc.JobServiceStub, jobs: int, ready: asyncio.Event) -> None:
+async def until_final(stub: JobServiceAsyncStub, jobs: int, ready: asyncio.Event) -> None:
     """Hear of so many finished jobs."""
     wanted = job_service_pb2.WatchJobsRequest(
         filter=job_service_pb2.JobFilter(states=[job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED])
@@ -162,7 +170,7 @@ async def until_final(stub: job_service_pb2_grpc.JobServiceStub, jobs: int, read
             return
 
 
-async def throughput(stub: job_service_pb2_grpc.JobServiceStub, jobs: int, batch: int, at_once: int) -> float:
+async def throughput(stub: JobServiceAsyncStub, jobs: int, batch: int, at_once: int) -> float:
     """Jobs a second from the first submit to the last result told."""
     ready = asyncio.Event()
     watch = asyncio.create_task(until_final(stub, jobs, ready))
@@ -183,7 +191,7 @@ async def throughput(stub: job_service_pb2_grpc.JobServiceStub, jobs: int, batch
     return jobs / (time.perf_counter() - begun)
 
 
-async def latency(stub: job_service_pb2_grpc.JobServiceStub, jobs: int) -> list[float]:
+async def latency(stub: JobServiceAsyncStub, jobs: int) -> list[float]:
     """Milliseconds from submit to the result in hand, one job after the other."""
     taken = []
     for number in range(jobs):
@@ -239,10 +247,11 @@ def measure(repeats: int, scale: float) -> list[Row]:
                     figures = asyncio.run(scheduler_alone(address, token, scale))
             for name, value in figures.items():
                 seen.setdefault(name, []).append(value)
-    return [
-        Row(*name.split("|"), statistics.median(values), min(values), max(values), len(values))
-        for name, values in seen.items()
-    ]
+    rows = []
+    for name, values in seen.items():
+        what, unit = name.split("|")
+        rows.append(Row(what, unit, statistics.median(values), min(values), max(values), len(values)))
+    return rows
 
 
 def main() -> None:

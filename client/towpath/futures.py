@@ -18,7 +18,8 @@ class JobFuture(Future[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.handle: JobHandle | None = None
-        self._lock = threading.Lock()
+        # Held while a cancel is under way: what the watch hears of it meanwhile must come second.
+        self._lock = threading.RLock()
         # Set once there is a handle, or never will be.
         self._decided = threading.Event()
 
@@ -58,10 +59,11 @@ class JobFuture(Future[Any]):
         try:
             result = self.handle.result(progress=False)
         except TowpathError as error:
-            self.fail(error)
+            with self._lock:
+                self.fail(error)
             return
         # It may have been cancelled meanwhile.
-        with suppress(InvalidStateError):
+        with self._lock, suppress(InvalidStateError):
             self.set_result(result)
 
     def fail(self, error: BaseException) -> None:
