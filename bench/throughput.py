@@ -120,16 +120,15 @@ async def inline_worker(channel: grpc.aio.Channel) -> AsyncIterator[None]:
                     max_jobs=LEASE,
                 )
             )
-            reports = []
-            for lease in leased.leases:
-                reports.append(
-                    worker_service_pb2.Report(
-                        sequence=next(sequences),
-                        job_id=lease.job.job_id,
-                        lease_token=lease.lease_token,
-                        succeeded=worker_service_pb2.Succeeded(result=result),
-                    )
+            reports = [
+                worker_service_pb2.Report(
+                    sequence=next(sequences),
+                    job_id=lease.job.job_id,
+                    lease_token=lease.lease_token,
+                    succeeded=worker_service_pb2.Succeeded(result=result),
                 )
+                for lease in leased.leases
+            ]
             if reports:
                 await stream.write(worker_service_pb2.ReportJobsRequest(reports=reports))
 

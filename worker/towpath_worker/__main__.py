@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -137,12 +138,11 @@ async def serve(settings: WorkerSettings) -> int:
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
-        if stop.is_set():
-            print("Giving back what runs.", flush=True)
-            release.set()
-        else:
-            print("Finishing what runs; once more to give it back.", flush=True)
-            stop.set()
+        again = stop.is_set()
+        (release if again else stop).set()
+        # Whoever read this may be gone: a closed terminal must not keep the worker alive.
+        with contextlib.suppress(OSError):
+            print("Giving back what runs." if again else "Finishing what runs; once more to give it back.", flush=True)
 
     for number in portable.stop_signals():
         try:
