@@ -23,11 +23,14 @@ def read_no_more(process: Process) -> None:
 
 
 def test_the_scheduler_stops_at_once_though_a_worker_is_connected(tmp_path: Path) -> None:
-    with processes.scheduler(tmp_path, "--drain-grace", "3600") as at, Client(at.address, at.token) as client:
-        with processes.worker(at, tmp_path / "worker", *JOB_TYPES) as worker:
-            assert client.submit("test.echo", {"value": 1}).result(timeout=60) == 1
-            assert stop(at.process) == 0
-            assert worker.poll() is None
+    with (
+        processes.scheduler(tmp_path, "--drain-grace", "3600") as at,
+        Client(at.address, at.token) as client,
+        processes.worker(at, tmp_path / "worker", *JOB_TYPES) as worker,
+    ):
+        assert client.submit("test.echo", {"value": 1}).result(timeout=60) == 1
+        assert stop(at.process) == 0
+        assert worker.poll() is None
 
 
 def test_both_stop_though_nobody_reads_what_they_say(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -140,9 +140,7 @@ async def serve(settings: WorkerSettings) -> int:
     def on_signal() -> None:
         again = stop.is_set()
         (release if again else stop).set()
-        # Whoever read this may be gone: a closed terminal must not keep the worker alive.
-        with contextlib.suppress(OSError):
-            print("Giving back what runs." if again else "Finishing what runs; once more to give it back.", flush=True)
+        say("Giving back what runs." if again else "Finishing what runs; once more to give it back.")
 
     for number in portable.stop_signals():
         try:
@@ -151,6 +149,15 @@ async def serve(settings: WorkerSettings) -> int:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
     typer.echo(f"Connecting to the scheduler at {settings.server} ...", err=True)
     return await run_worker(settings, stop=stop, release=release, on_ready=lambda ready: greet(settings, ready))
+
+
+def say(words: str) -> None:
+    """Print, though whoever read this may be gone: a closed terminal must not keep a program from stopping well."""
+    try:
+        print(words, flush=True)
+    except OSError:
+        # What could not be written would be tried again at the exit, and fail it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def greet(settings: WorkerSettings, ready: Ready) -> None:
