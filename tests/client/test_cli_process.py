@@ -86,7 +86,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(scheduler: tuple[str, fake.
     ) as process:
         assert process.stderr is not None
         # Said once the watch stands.
-        while "QUEUED" not in process.stderr.readline():
+        while not process.stderr.readline().endswith("QUEUED\n"):
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)

@@ -77,16 +77,25 @@ def _interruptible(job_id: str) -> Iterator[None]:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
+def _why_it_waits(handle: JobHandle) -> None:
+    """A word on a job that no worker took at once: nobody shall wait for what nobody will do."""
+    if handle.state == "QUEUED":
+        output.note(f"{handle.job_id} QUEUED: {handle.explain().summary} (towpath jobs explain {handle.job_id})")
+
+
 def submitted(handle: JobHandle, *, wait: bool, as_json: bool) -> Job | None:
     """After a submit: waits and shows what came of it, or prints the new job's id."""
     if wait:
         if not as_json:
             output.note(f"{handle.job_id} submitted")
+            with _interruptible(handle.job_id):
+                _why_it_waits(handle)
         return follow(handle, as_json=as_json)
     if as_json:
         output.document(handle.job)
     else:
         output.line(handle.job_id)
+        _why_it_waits(handle)
         if sys.stderr.isatty():
             output.note(f"Watch it: towpath jobs watch {handle.job_id}")
     return None
