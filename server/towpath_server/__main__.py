@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 
@@ -30,7 +31,7 @@ def main() -> None:
     _log_to_stderr(settings)
     try:
         _run(settings)
-    except StoreRefused as error:
+    except (StoreRefused, app.StartRefused) as error:
         _refuse(str(error), 1)
     except OSError as error:
         _refuse(f"cannot listen on {settings.listen}: {error}. Is another scheduler running there?", 1)
@@ -52,8 +53,17 @@ async def serve(settings: Settings) -> None:
     running = await app.start(settings)
     _greet(running)
     await stop.wait()
-    print("towpath-server is stopping: what was acknowledged is on disk.", flush=True)
+    say("towpath-server is stopping: what was acknowledged is on disk.")
     await running.stop()
+
+
+def say(words: str) -> None:
+    """Print, though whoever read this may be gone: a closed terminal must not keep a program from stopping well."""
+    try:
+        print(words, flush=True)
+    except OSError:
+        # What could not be written would be tried again at the exit, and fail it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from towpath_server.core.job import SECOND
 from towpath_server.rpc.server import RpcServer, make_server
 from towpath_server.scheduler import Intervals, Scheduler
 from towpath_server.settings import Settings
-from towpath_server.store.base import Store
+from towpath_server.store.base import Store, StoreRefused
 from towpath_server.store.memory import MemoryStore
 from towpath_server.store.sqlite import SqliteStore
 
@@ -36,8 +36,15 @@ def open_store(settings: Settings) -> Store:
     path = settings.store_path
     if path is None:
         return MemoryStore()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreRefused(f"{path.parent} cannot be made ({error.strerror}). Choose another path.") from error
     return SqliteStore(path)
+
+
+class StartRefused(Exception):
+    """A file that the settings name cannot be used. The message says which and what to do."""
 
 
 @dataclass(slots=True)
@@ -67,8 +74,11 @@ class App:
         await self.scheduler.stop()
 
 
-async def start(settings: Settings) -> App:
-    """Open the store and serve. Raises `StoreRefused`, or `OSError` where the address is taken."""
+async def start(settings: Settings, *, first_token: bool = True) -> App:
+    """Open the store and serve; at the very first start, make the first admin's token unless told otherwise.
+
+    Raises `StoreRefused`, `StartRefused`, or `OSError` where the address is taken.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL)
     store = await asyncio.to_thread(open_store, settings)
     intervals = Intervals(
@@ -78,16 +88,30 @@ async def start(settings: Settings) -> App:
     )
     scheduler = Scheduler(store, intervals=intervals, version=version())
     try:
-        secret = await scheduler.start()
+        # Before the first token is made: a start that fails here leaves nothing behind.
         server = make_server(scheduler, host=settings.host, port=settings.port, tls=_tls(settings))
+    except BaseException:
+        store.close()
+        raise
+    app = App(settings, scheduler, server)
+    try:
+        app.secret = await scheduler.start(first_token=first_token, show_secret=lambda one: _keep(app.token_file, one))
         await server.start()
     except BaseException:
+        await server.stop(0)
         await scheduler.stop()
         raise
-    app = App(settings, scheduler, server, secret)
-    if secret is not None:
-        write_secret(app.token_file, secret)
     return app
+
+
+def _keep(path: Path, secret: str) -> None:
+    try:
+        write_secret(path, secret)
+    except OSError as error:
+        raise StartRefused(
+            f"cannot write the first admin's token to {path}: {error.strerror or error}. "
+            "Give a folder that can be written to: --config-dir"
+        ) from error
 
 
 def write_secret(path: Path, secret: str) -> None:
@@ -103,4 +127,9 @@ def write_secret(path: Path, secret: str) -> None:
 def _tls(settings: Settings) -> tuple[bytes, bytes] | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
-    return settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
+    try:
+        return settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
+    except OSError as error:
+        raise StartRefused(
+            f"cannot read {error.filename}: {error.strerror}. Look at --tls-cert and --tls-key"
+        ) from error

@@ -165,9 +165,8 @@ class _Scheduler:
         self._loop.stop()
 
     async def _serve(self, ready: Callable[[], None], stop: asyncio.Event) -> None:
-        running = await app.start(self._settings)
-        secret = running.secret or await running.scheduler.local_token()
-        self._address = Address(running.address, secret)
+        running = await app.start(self._settings, first_token=False)
+        self._address = Address(running.address, await running.scheduler.local_token())
         ready()
         try:
             await stop.wait()

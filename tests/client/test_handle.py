@@ -235,3 +235,10 @@ async def test_the_same_over_asyncio(aclient: AsyncClient, jobs: FakeJobs) -> No
         await aclient.get("job_zzzzzzzzzzzzz")
     with pytest.raises(WaitTimeout):
         await (await aclient.submit("count")).wait(timeout=0.05)
+
+
+def test_a_wait_that_heard_nothing_of_the_job_names_no_state(client: Client, jobs: FakeJobs) -> None:
+    client.stats()
+    jobs.refusals["WaitJob"].extend(Refusal(grpc.StatusCode.UNAVAILABLE) for _ in range(1000))
+    with pytest.raises(WaitTimeout, match="Nothing was heard of job job_0d5t8x2k4m9qc"):
+        client.job("job_0d5t8x2k4m9qc").result(timeout=0.2)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from support.rpc_stage import Stage, raw_answers, raw_unary
+from support.rpc_stage import Stage, raw_answers, raw_stream, raw_unary
 from towpath.v1 import admin_service_pb2, admin_service_pb2_grpc, job_service_pb2
 from towpath_server.rpc.server import SERVICES, make_server, needs_tls
 
@@ -46,6 +46,25 @@ async def test_health_tells_of_a_drain(stage: Stage) -> None:
         request = health_pb2.HealthCheckRequest(service=service).SerializeToString()
         answer = await raw_unary(stage.channel, check)(request)
         assert _status(answer) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_calls_that_wait_for_their_client_do_not_hold_up_the_end(stage: Stage) -> None:
+    request = health_pb2.HealthCheckRequest(service=SERVICES[0]).SerializeToString()
+    watching = raw_answers(stage.channel, "/grpc.health.v1.Health/Watch")(request)
+    told = aiter(watching)
+    await anext(told)
+    silent = stage.workers.ReportJobs(metadata=stage.bearer())
+    looking = raw_stream(stage.channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")(
+        metadata=stage.bearer()
+    )
+    await looking.write(b"")
+    await looking.read()
+    async with asyncio.timeout(10):
+        await stage.server.stop(60)
+        with pytest.raises(grpc.aio.AioRpcError):
+            assert [_status(one) async for one in told] == [health_pb2.HealthCheckResponse.NOT_SERVING]
+        for call in (watching, silent, looking):
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def _status(raw: bytes) -> int:

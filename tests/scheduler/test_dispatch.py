@@ -275,3 +275,11 @@ async def test_what_is_committed_is_told_though_the_caller_is_gone() -> None:
         moving.cancel()
         stream = s.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
         assert [order.type.name for order in await stream.orders()] == ["CANCEL"]
+
+
+async def test_a_job_whose_only_worker_drains_is_told_so() -> None:
+    async with stage() as s:
+        worker = await s.worker()
+        await s.scheduler.fleet.drain(ADA, worker.worker_id)
+        job = await s.submit()
+        assert "draining" in (await s.scheduler.jobs.explain(ADA, job.job_id)).summary

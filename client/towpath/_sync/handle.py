@@ -212,4 +212,6 @@ class JobHandle:
         return self._job
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
+        if self._job.state is JobState.UNSPECIFIED:
+            return WaitTimeout(f"Nothing was heard of job {self.job_id} for {timeout:g} s; it may go on.")
         return WaitTimeout(f"Job {self.job_id} is still {self._job.state} after {timeout:g} s; it goes on.")

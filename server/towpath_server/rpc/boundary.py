@@ -46,10 +46,10 @@ class Boundary(grpc.aio.ServerInterceptor):
             unary = self._unary(method, handler.unary_unary, parse)
             return grpc.unary_unary_rpc_method_handler(unary, response_serializer=write)
         if handler.unary_stream is not None:
-            stream = self._stream(method, handler.unary_stream, parse)
+            stream = self._stream(method, handler.unary_stream, lambda raw, call: parse(raw))
             return grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
         if handler.stream_stream is not None:
-            stream = self._stream(method, handler.stream_stream, lambda incoming: _each(incoming, parse))
+            stream = self._stream(method, handler.stream_stream, lambda incoming, call: _each(incoming, parse, call))
             return grpc.stream_stream_rpc_method_handler(stream, response_serializer=write)
         raise TypeError(f"{method}: no RPC of ours streams requests alone")
 
@@ -60,10 +60,12 @@ class Boundary(grpc.aio.ServerInterceptor):
 
         return unary
 
-    def _stream(self, method: str, behavior: Handler, parse: Callable[[Any], Any]) -> Handler:
+    def _stream(self, method: str, behavior: Handler, parse: Callable[[Any, Call], Any]) -> Handler:
         async def stream(incoming: Any, context: ServicerContext) -> None:
-            async with self._guarded(method, context):
-                answers = behavior(parse(incoming), context)
+            async with self._guarded(method, context) as call:
+                # Health and reflection know nothing of a drain.
+                call.idle = not _is_ours(method)
+                answers = behavior(parse(incoming, call), context)
                 if isinstance(answers, Awaitable):
                     await answers
                     return
@@ -74,11 +76,11 @@ class Boundary(grpc.aio.ServerInterceptor):
         return stream
 
     @asynccontextmanager
-    async def _guarded(self, method: str, context: ServicerContext) -> AsyncIterator[None]:
+    async def _guarded(self, method: str, context: ServicerContext) -> AsyncIterator[Call]:
         with self._calls.current() as call:
             try:
                 call.principal = auth.admit(self._access, method, context.invocation_metadata())
-                yield
+                yield call
             except grpc.aio.BaseError:
                 # grpc's own: the call was aborted, or the client is gone.
                 raise
@@ -95,14 +97,17 @@ async def _cancelled(context: ServicerContext, call: Call) -> None:
     if call.cut and call.task is not None:
         call.task.uncancel()
         await status.abort(context, Unauthenticated())
+    if call.ended and call.task is not None:
+        call.task.uncancel()
+        await status.abort(context, Draining())
     if call.task is not None and not call.task.cancelling():
         # Something that the handler waited for was cancelled: left alone, the client would wait for its whole deadline.
         await status.abort(context, Draining())
 
 
 def _parser(method: str, deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
-    service, _, name = method.removeprefix("/").rpartition("/")
-    ruled = service.startswith("towpath.v1.")
+    name = method.rpartition("/")[2]
+    ruled = _is_ours(method)
 
     def parse(raw: bytes) -> Message:
         try:
@@ -116,6 +121,14 @@ def _parser(method: str, deserialize: Callable[[bytes], Message]) -> Callable[[b
     return parse
 
 
-async def _each(incoming: AsyncIterator[bytes], parse: Callable[[bytes], Message]) -> AsyncIterator[Message]:
+def _is_ours(method: str) -> bool:
+    return method.startswith("/towpath.v1.")
+
+
+async def _each(
+    incoming: AsyncIterator[bytes], parse: Callable[[bytes], Message], call: Call
+) -> AsyncIterator[Message]:
+    stays_idle, call.idle = call.idle, True
     async for raw in incoming:
+        call.idle = stays_idle
         yield parse(raw)

@@ -1,4 +1,4 @@
-"""The calls that are being served, so that a revoked token ends those that wait or stream."""
+"""The calls that are being served, so that a revoked token, or the server's end, ends those that wait or stream."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from towpath_server.core.records import Principal
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One call; `cut` once its token was revoked under it."""
+    """One call; `cut` once its token was revoked under it.
+
+    `idle` while it waits for nobody but its client: the server's end need not wait for it. `ended` once it did not.
+    """
 
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     principal: Principal | None = None
     cut: bool = False
+    idle: bool = False
+    ended: bool = False
 
 
 class Calls:
@@ -41,4 +46,11 @@ class Calls:
             mine = call.principal is not None and call.principal.token_id == token_id
             if mine and not call.cut and call.task is not None and call.task is not asyncio.current_task():
                 call.cut = True
+                call.task.cancel()
+
+    def end_idle(self) -> None:
+        """End the calls that nobody here will ever end: the server stops."""
+        for call in self._under_way:
+            if call.idle and not call.ended and call.task is not None:
+                call.ended = True
                 call.task.cancel()

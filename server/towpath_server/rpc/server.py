@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ class RpcServer:
     server: grpc.aio.Server
     port: int
     _health: health.aio.HealthServicer
+    _calls: Calls
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -87,9 +89,13 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
-        """Take no new calls, and end those under way after `grace` seconds."""
+        """Take no new calls; end those under way after `grace` seconds, those that wait for their client at once."""
         await self.drain()
-        await self.server.stop(grace)
+        stopping = asyncio.ensure_future(self.server.stop(grace))
+        while not stopping.done():
+            await asyncio.wait([stopping], timeout=0.05)
+            self._calls.end_idle()
+        await stopping
 
 
 def make_server(
@@ -118,7 +124,7 @@ def make_server(
     served = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(served, server)
     reflection.enable_server_reflection([*SERVICES, HEALTH, reflection.SERVICE_NAME], server)
-    return RpcServer(server, _bind(server, f"{_bracketed(host)}:{port}", tls), served)
+    return RpcServer(server, _bind(server, f"{_bracketed(host)}:{port}", tls), served, calls)
 
 
 def needs_tls(host: str) -> bool:
@@ -142,4 +148,7 @@ def _bind(server: grpc.aio.Server, address: str, tls: tuple[bytes, bytes] | None
             return server.add_insecure_port(address)
         return server.add_secure_port(address, grpc.ssl_server_credentials([tls]))
     except RuntimeError as error:
-        raise OSError(f"{address} is taken, or is no address of this machine") from error
+        why = "is taken, or is no address of this machine"
+        if tls is not None:
+            why += ", or the certificate and its key are no pair in PEM"
+        raise OSError(f"{address} {why}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from towpath_server.core.job import DAY
 from towpath_server.core.records import Role
@@ -59,12 +60,19 @@ class Scheduler:
         self.admin = Admin(state, version, max_message_bytes)
         self.timers = Timers(state, self.workers)
 
-    async def start(self) -> str | None:
-        """Begin; the secret of the first admin's token where this store has never had one."""
+    async def start(
+        self, *, first_token: bool = True, show_secret: Callable[[str], None] = lambda secret: None
+    ) -> str | None:
+        """Begin; the secret of the first admin's token where this store has never had one and is to have one.
+
+        `show_secret` gets it before the store knows of it: a token that nobody can read would lock everybody out.
+        """
         self._state.committer.start()
         secret = None
-        if self.access.is_empty:
-            _, secret = await self.access.issue(FIRST_TENANT, FIRST_USER, "first admin", Role.ADMIN)
+        if first_token and self.access.is_empty:
+            secret = self.access.new_secret()
+            show_secret(secret)
+            await self.access.issue(FIRST_TENANT, FIRST_USER, "first admin", Role.ADMIN, secret=secret)
         await self.workers.recover()
         self.timers.start()
         return secret

@@ -24,8 +24,8 @@ class Access:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no token was ever made: the first start."""
-        return not self._by_hash
+        """Whether no token was ever made that lasts: the first start."""
+        return all(token.expire_time is not None for token in self._by_hash.values())
 
     def authenticate(self, secret: str) -> Principal:
         """Whose secret this is. Raises `Unauthenticated`, the same for every kind of wrong one."""
@@ -40,13 +40,20 @@ class Access:
         """A new token of the caller's tenant, with its secret. `ttl` in microseconds; None: until it is revoked."""
         return await self.issue(principal.tenant, user or principal.user, name, role, ttl)
 
-    async def issue(self, tenant: str, user: str, name: str, role: Role, ttl: int | None = None) -> tuple[Token, str]:
-        """A new token of any tenant: for the scheduler itself."""
-        return await self._state.carry_out(self._issue(tenant, user, name, role, ttl))
+    async def issue(
+        self, tenant: str, user: str, name: str, role: Role, ttl: int | None = None, *, secret: str = ""
+    ) -> tuple[Token, str]:
+        """A new token of any tenant, with a new secret unless one is given: for the scheduler itself."""
+        return await self._state.carry_out(self._issue(tenant, user, name, role, ttl, secret or self.new_secret()))
 
-    async def _issue(self, tenant: str, user: str, name: str, role: Role, ttl: int | None) -> tuple[Token, str]:
+    def new_secret(self) -> str:
+        """What a token is proved by."""
+        return f"tow_{self._state.rng.getrandbits(SECRET_BITS):064x}"
+
+    async def _issue(
+        self, tenant: str, user: str, name: str, role: Role, ttl: int | None, secret: str
+    ) -> tuple[Token, str]:
         now = self._state.clock.wall()
-        secret = f"tow_{self._state.rng.getrandbits(SECRET_BITS):064x}"
         token = Token(
             token_id=self._state.ids.next(),
             secret_hash=_hash(secret),

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from towpath_server.core.events import Failed
+from towpath_server.core.events import Failed, Released, Succeeded
 from towpath_server.scheduler.messages import Directive, DirectiveType, Heartbeat, Report
 from towpath_server.scheduler.sessions import OrderKey, Session
 from towpath_server.scheduler.state import State
@@ -15,6 +15,8 @@ from towpath_server.scheduler.transactions.sessions import RECOUNT, Recount
 
 # A lease that is not named by so many heartbeats in a row is taken back.
 MOST_MISSED = 2
+# After one of these the worker does not run the job any more.
+OUTCOMES = (Succeeded, Failed, Released)
 
 
 class Connection:
@@ -73,11 +75,13 @@ class Connection:
         session = self._session
         outcome = await self._state.committer.submit(REPORT, ReportItem(session.worker.worker_id, reports))
         self._state.absorb(outcome.changes)
-        for change in outcome.changes:
-            if change.after is not None and change.after.lease is None:
-                session.late.pop(change.after.job_id, None)
         for lease in outcome.superseded:
-            session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+            # What comes late is not taken, but the result that follows may be.
+            if session.late.get(lease.job_id) != lease.token:
+                session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+        for report in reports:
+            if isinstance(report.event, OUTCOMES) and session.late.get(report.job_id) == report.event.token:
+                del session.late[report.job_id]
         for job_id in outcome.logged:
             self._state.watchers.poke(job_id)
         if outcome.models:

@@ -44,8 +44,10 @@ class Effects:
                 if before is not None:
                     self._watchers.poke(before.job_id)
                 continue
-            if after.state is JobState.QUEUED and before is not None:
-                # New jobs were pushed before their commit: a poll must not pass them by.
+            # New jobs were pushed before their commit, so that no poll passes them by; but not those that were to run
+            # later, and one of them may have become due meanwhile.
+            is_new = before is None and after.definition.schedule_time is None
+            if after.state is JobState.QUEUED and not is_new:
                 self._board.push(after.lane_id, Head(after.priority, -after.position))
                 queued[after.lane_id] += 1
             self._leases(before, after, change.reported)
@@ -66,7 +68,7 @@ class Effects:
             session.held[after.job_id] = Held(new.token, new.confirmed)
             if after.state is JobState.CANCELLING and (before is None or before.state is not JobState.CANCELLING):
                 session.order(cancel_order(after, new))
-        if new is not None and before is not None and before.lease is None:
+        if before is not None and old is None and before.last_token != after.last_token and not reported:
             self._overtaken(before)
 
     def _ended(self, after: Job, lease: Lease, reported: bool) -> None:
@@ -80,11 +82,13 @@ class Effects:
             session.order(Directive(order, after.job_id, lease.token, after.state_reason, grace))
 
     def _overtaken(self, before: Job) -> None:
-        """A worker that was thought lost may still run the job that somebody else has now."""
+        """A worker that was thought lost may still run the job, and its result does not count any more."""
+        if not before.last_token:
+            return
         for session in self._sessions:
-            if session.late.get(before.job_id) == before.last_token != "":
+            if session.late.get(before.job_id) == before.last_token:
                 del session.late[before.job_id]
-                session.order(Directive(DirectiveType.ABANDON, before.job_id, before.last_token, "given to another"))
+                session.order(Directive(DirectiveType.ABANDON, before.job_id, before.last_token, "the lease is over"))
 
 
 def cancel_order(job: Job, lease: Lease) -> Directive:

@@ -72,4 +72,6 @@ def _summary(state: State, job: Job, position: int, fits: tuple[Fit, ...], could
         return f"{len(ready)} of your workers can run it now; it is number {position} in its queue."
     if all(fit.reasons[0] == "is offline" for fit in could):
         return "The workers that can run it are offline."
+    if all(fit.reasons[0] in ("is offline", "is draining") for fit in could):
+        return "The workers that can run it take no more jobs: they are draining or offline."
     return f"The workers that can run it are busy; it is number {position} in its queue."

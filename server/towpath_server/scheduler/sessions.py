@@ -29,11 +29,17 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class Poll:
-    """The latest poll of a session: the same poll_id gets the same answer."""
+    """The latest poll of a session: the same poll_id gets the same answer. `gone`: nobody waits for it any more."""
 
     poll_id: str
-    task: asyncio.Task[list[Job]]
     callers: int = 0
+    gone: bool = False
+    task: asyncio.Task[list[Job]] = field(init=False)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended with an error: that is no answer to give again."""
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
 
 
 @dataclass(slots=True, eq=False)

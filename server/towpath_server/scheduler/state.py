@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from towpath_server.core.errors import Draining
 from towpath_server.core.ids import RANDOM_BITS, new_id
 from towpath_server.core.job import SECOND
-from towpath_server.core.matching import profile
+from towpath_server.core.matching import Profile, profile
 from towpath_server.core.records import Queue, Worker
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.catalogue import Catalogue
@@ -108,7 +108,18 @@ class State:
         """The worker's models have changed: it may serve other lanes now."""
         self.waiters.wake_session(session)
         models = (model.model_id for model in self.catalogue.on_worker(session.worker.worker_id))
-        session.profile = profile(session.worker, models)
+        before, session.profile = session.profile, profile(session.worker, models)
+        self._forget_profile(before)
+
+    def leave(self, session: Session) -> None:
+        """The session is over: its polls end, and its stream is told."""
+        self.sessions.remove(session)
+        self.waiters.wake_session(session)
+        self._forget_profile(session.profile)
+
+    def _forget_profile(self, before: Profile) -> None:
+        if all(session.profile != before for session in self.sessions):
+            self.board.forget_profile(before)
 
     def refuse_when_draining(self) -> None:
         """Raises `Draining` where nothing new is taken any more."""

@@ -14,14 +14,13 @@ from towpath_server.scheduler.sessions import Session
 
 
 class Waiter:
-    """A parked poll. Its future ends with the jobs that it was handed, or empty: look again, unless it is gone."""
+    """A parked poll. Its future ends with the jobs that it was handed, or empty: look again."""
 
     def __init__(self, session: Session, max_jobs: int, number: int) -> None:
         self.session = session
         self.profile = session.profile
         self.free = max_jobs
         self.number = number
-        self.gone = False
         self.handed: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
 
     def hand(self, jobs: list[Job]) -> None:
@@ -70,11 +69,10 @@ class Waiters:
             self.leave(waiter)
             waiter.hand([])
 
-    def wake_session(self, session: Session, *, gone: bool = False) -> None:
-        """Let a session's polls look again, or end them where nobody listens any more."""
+    def wake_session(self, session: Session) -> None:
+        """Let a session's polls look again."""
         for waiter in list(self._lines.get(session.profile, ())):
             if waiter.session is session:
-                waiter.gone = gone
                 self.leave(waiter)
                 waiter.hand([])
 

@@ -49,7 +49,7 @@ class Workers:
         begun = await self._state.committer.submit(BEGIN, begin)
         before = self._state.sessions.of_worker(worker.worker_id)
         if before is not None:
-            self._state.sessions.remove(before)
+            self._state.leave(before)
         self._state.workers[worker.worker_id] = worker
         self._state.catalogue.discard(gone)
         self._state.catalogue.add(models)
@@ -108,17 +108,18 @@ class Workers:
         self._state.refuse_when_draining()
         session = self._state.sessions.require(principal, worker_id, session_id)
         poll = session.poll
-        if poll is None or poll.poll_id != poll_id:
+        if poll is None or poll.poll_id != poll_id or poll.has_failed:
             longest = min(wait if wait is not None else self._state.intervals.poll, self._state.intervals.poll)
-            task = asyncio.get_running_loop().create_task(self._poll(session, max_jobs, longest))
-            poll = session.poll = Poll(poll_id, task)
+            poll = session.poll = Poll(poll_id)
+            poll.task = asyncio.get_running_loop().create_task(self._poll(session, poll, max_jobs, longest))
         poll.callers += 1
         try:
             jobs = await asyncio.shield(poll.task)
         except asyncio.CancelledError:
             # Nobody listens any more. What was leased meanwhile is kept for the same poll_id until the offer is lost.
             if poll.callers == 1 and not poll.task.done():
-                self._state.waiters.wake_session(session, gone=True)
+                poll.gone = True
+                self._state.waiters.wake_session(session)
             raise
         finally:
             poll.callers -= 1
@@ -126,10 +127,10 @@ class Workers:
             self._state.refuse_when_draining()
         return [job for job in jobs if job.lease and session.holds(job.job_id, job.lease.token)]
 
-    async def _poll(self, session: Session, max_jobs: int, wait: int) -> list[Job]:
+    async def _poll(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / SECOND
-        while not (session.over or session.worker.draining or self._state.draining):
+        while not (poll.gone or session.over or session.worker.draining or self._state.draining):
             eligible = self._state.board.eligible(session.profile, session.worker.worker_id)
             if eligible.lanes:
                 item = ClaimItem(session.worker.worker_id, session.session_id, eligible.lanes, max_jobs)
@@ -148,7 +149,7 @@ class Workers:
                 if not self._state.waiters.leave(waiter):
                     return await waiter.handed
                 return []
-            if jobs or waiter.gone:
+            if jobs:
                 return jobs
         return []
 
@@ -184,8 +185,7 @@ class Workers:
 
     async def _end(self, session: Session, *, released: bool) -> None:
         offline = replace(session.worker, session_id="")
-        self._state.sessions.remove(session)
-        self._state.waiters.wake_session(session)
+        self._state.leave(session)
         if session not in self._ending:
             self._ending.append(session)
         # Where the store does not answer, the session stays here for the next look at the clocks.
