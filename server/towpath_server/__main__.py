@@ -1,132 +1,19 @@
-"""`towpath-server`: start a scheduler."""
+"""`towpath-server`: the console script, which says what to install where the client came alone."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import signal
 import sys
-
-import structlog
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
-
-from towpath_server import app
-from towpath_server.settings import Settings, config_folder
-from towpath_server.store.base import StoreRefused
-
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def main() -> None:
-    """Run until SIGTERM or Ctrl-C; a second one ends at once."""
-    if "--version" in sys.argv[1:]:
-        print(f"towpath-server {app.version()}")
-        return
+    """Run the scheduler."""
     try:
-        settings = CliApp.run(Settings, cli_args=sys.argv[1:])
-    except (ValidationError, SettingsError) as error:
-        _refuse(_words(error), 2)
-    _log_to_stderr(settings)
-    try:
-        _run(settings)
-    except (StoreRefused, app.StartRefused) as error:
-        _refuse(str(error), 1)
-    except OSError as error:
-        _refuse(f"cannot listen on {settings.listen}: {error}. Is another scheduler running there?", 1)
-
-
-def _run(settings: Settings) -> None:
-    if sys.platform == "win32":
-        asyncio.run(serve(settings))
-        return
-    import uvloop
-
-    uvloop.run(serve(settings))
-
-
-async def serve(settings: Settings) -> None:
-    """Serve until told to stop."""
-    stop = asyncio.Event()
-    _on_signals(stop)
-    running = await app.start(settings)
-    _greet(running)
-    await stop.wait()
-    say("towpath-server is stopping: what was acknowledged is on disk.")
-    await running.stop()
-
-
-def say(words: str) -> None:
-    """Print, though whoever read this may be gone: a closed terminal must not keep a program from stopping well."""
-    try:
-        print(words, flush=True)
-    except OSError:
-        # What could not be written would be tried again at the exit, and fail it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-
-    def told() -> None:
-        if stop.is_set():
-            sys.exit(130)
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        try:
-            loop.add_signal_handler(number, told)
-        except NotImplementedError:
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(told))
-
-
-def _greet(running: app.App) -> None:
-    address = running.address
-    print(f"towpath-server listens on {address}")
-    print(f"  store   {running.settings.store}")
-    if running.secret is not None:
-        print(f"  token   written to {running.token_file} (the first admin's; shown nowhere else)")
-    elif running.token_file.exists():
-        print(f"  token   in {running.token_file}")
-    if running.settings.config_dir != config_folder():
-        print(f"  first   export TOWPATH_TOKEN_FILE={running.token_file}")
-    print(f"  next    towpath-worker --server {address} --data-dir .")
-    print(f"          towpath --server {address} stats", flush=True)
-
-
-def _log_to_stderr(settings: Settings) -> None:
-    renderer = (
-        structlog.processors.JSONRenderer()
-        if settings.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.log_level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def _words(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    lines = []
-    for one in error.errors():
-        flag = "--" + "-".join(str(part) for part in one["loc"]).replace("_", "-") if one["loc"] else ""
-        lines.append(f"{flag} {one['msg'].removeprefix('Value error, ')}".strip())
-    return "\n".join(lines)
-
-
-def _refuse(words: str, code: int) -> None:
-    print(f"towpath-server: {words}", file=sys.stderr)
-    sys.exit(code)
+        from towpath_server import command
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.startswith("towpath"):
+            raise
+        sys.exit(f"towpath-server: {missing.name} is not installed. Install it all: pip install 'towpath[server]'")
+    command.main()
 
 
 if __name__ == "__main__":

@@ -74,3 +74,22 @@ def test_constraints_name_versions_and_no_hosts(name: str) -> None:
     lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
     assert lines
     assert [line for line in lines if "==" not in line or "://" in line or line.startswith("-")] == []
+
+
+RUN_WITHOUT = """
+import runpy, sys
+program, *missing = sys.argv[1:]
+for name in missing:
+    sys.modules[name] = None
+sys.argv = [program]
+runpy.run_module(program, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("extra", ["server", "worker"])
+def test_a_program_without_its_extra_says_what_to_install(extra: str) -> None:
+    words = [sys.executable, "-c", RUN_WITHOUT, f"towpath_{extra}", *HEAVY]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"pip install 'towpath[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr

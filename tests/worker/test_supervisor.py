@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from support.fake_scheduler import FakeScheduler, listening
 from support.worker_stage import MODULE, TYPES, alive, settings_for
 from towpath.v1 import worker_service_pb2
-from towpath_worker.__main__ import app
+from towpath_worker.command import app
 from towpath_worker.process import StartFailed
 from towpath_worker.runtime import run_worker
 
