@@ -18,7 +18,7 @@ from towpath.tables import TableLike, to_data_ref
 from towpath.v1 import job_pb2, job_service_pb2, model_pb2
 from towpath.values import to_struct
 
-MODEL_ID = re.compile(r"mdl_[0-9a-hjkmnp-tv-z]{13}")
+MODEL_ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 BUILT_IN: Mapping[str, type[Message]] = {

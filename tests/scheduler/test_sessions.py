@@ -22,6 +22,7 @@ from towpath_server.scheduler.messages import (
     Registered,
     Registration,
     Report,
+    WorkerState,
 )
 from towpath_server.store.sqlite import SqliteStore
 
@@ -368,3 +369,14 @@ async def test_a_cancel_is_told_again_after_a_restart(tmp_path: Path) -> None:
         await s.scheduler.jobs.cancel(ADA, job.job_id, "", False)
     async with stage(SqliteStore(tmp_path / "t.db"), hands) as s:
         assert [order.type for order in await orders(connect(s, worker))] == [DirectiveType.CANCEL]
+
+
+async def test_a_worker_that_its_owner_stops_shows_that_it_takes_no_more() -> None:
+    async with stage() as s:
+        worker = await s.worker()
+        connect(s, worker).heartbeat(Heartbeat((), draining=True))
+        assert s.scheduler.fleet.worker(ADA, worker.worker_id).state is WorkerState.DRAINING
+        explained = await s.scheduler.jobs.explain(ADA, (await s.submit()).job_id)
+        assert explained.workers[0].reasons == ("is draining",)
+        back = await again(s, worker)
+        assert s.scheduler.fleet.worker(ADA, back.worker_id).state is WorkerState.READY

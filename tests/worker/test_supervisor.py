@@ -66,6 +66,8 @@ async def test_the_first_signal_drains_and_the_second_releases(tmp_path: Path) -
         assert process.stdout is not None
         while b"once more" not in await process.stdout.readline():
             pass
+        assert not scheduler.heartbeats[0].draining
+        await scheduler.until(lambda: scheduler.heartbeats[-1].draining)
         polls = len(scheduler.polls)
         (tmp_path / "go").touch()
         assert (await scheduler.outcome(finishing)).HasField("succeeded")

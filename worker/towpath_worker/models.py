@@ -34,7 +34,7 @@ _STALE_SECONDS = 24 * 3600
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: What two attempts of a job that did the same have in common. (The bytes of a skops file always differ.)
 _THE_SAME = ("job_id", "name", "model_type", "target_column", "features", "classes", "metrics", "hyperparameters")
-_ID = re.compile(r"mdl_[0-9a-hjkmnp-tv-z]{13}")
+_ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 

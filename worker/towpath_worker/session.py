@@ -38,6 +38,8 @@ class Owner(Protocol):
 
     def load(self) -> worker_pb2.MachineLoad: ...
 
+    def draining(self) -> bool: ...
+
     def obey(self, directive: worker_service_pb2.Directive) -> None: ...
 
 
@@ -220,7 +222,9 @@ class Session:
 
     def _heartbeat(self) -> worker_service_pb2.Report:
         held = self._owner.held() | self._outbox.held()
-        beat = worker_service_pb2.Heartbeat(held_leases=_held(held), load=self._owner.load())
+        beat = worker_service_pb2.Heartbeat(
+            held_leases=_held(held), load=self._owner.load(), draining=self._owner.draining()
+        )
         return worker_service_pb2.Report(heartbeat=beat)
 
     def _obey(self, registration: Registration, directive: worker_service_pb2.Directive) -> None:

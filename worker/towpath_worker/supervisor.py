@@ -192,6 +192,10 @@ class Supervisor:
         """What the machine does."""
         return machine.load(self._settings.slots - len(self._running))
 
+    def draining(self) -> bool:
+        """Whether it takes no more."""
+        return self._draining.is_set()
+
     def obey(self, directive: worker_service_pb2.Directive) -> None:
         """Does what the scheduler says."""
         key = (directive.job_id, directive.lease_token)

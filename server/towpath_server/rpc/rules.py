@@ -17,11 +17,11 @@ from towpath_server.rpc import checks
 
 # What to say instead of a regular expression.
 PATTERNS: Mapping[str, str] = {
-    "^job_[0-9a-hjkmnp-tv-z]{13}$": "must be a job id, such as job_0d5t8x2k4m9qc",
-    "^tok_[0-9a-hjkmnp-tv-z]{13}$": "must be a token id, such as tok_0d5t8x2k4m9qc",
-    "^wkr_[0-9a-hjkmnp-tv-z]{13}$": "must be a worker id, such as wkr_0d5t8x2k4m9qc",
-    "^(wkr_[0-9a-hjkmnp-tv-z]{13})?$": "must be a worker id, such as wkr_0d5t8x2k4m9qc, or empty",
-    "^(mdl_[0-9a-hjkmnp-tv-z]{13})?$": "must be a model id, such as mdl_0d5t8x2k4m9qc, or empty",
+    "^job_[0-7][0-9a-hjkmnp-tv-z]{12}$": "must be a job id, such as job_0d5t8x2k4m9qc",
+    "^tok_[0-7][0-9a-hjkmnp-tv-z]{12}$": "must be a token id, such as tok_0d5t8x2k4m9qc",
+    "^wkr_[0-7][0-9a-hjkmnp-tv-z]{12}$": "must be a worker id, such as wkr_0d5t8x2k4m9qc",
+    "^(wkr_[0-7][0-9a-hjkmnp-tv-z]{12})?$": "must be a worker id, such as wkr_0d5t8x2k4m9qc, or empty",
+    "^(mdl_[0-7][0-9a-hjkmnp-tv-z]{12})?$": "must be a model id, such as mdl_0d5t8x2k4m9qc, or empty",
     "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$": "must be 1 to 63 letters, digits, `.`, `_` or `-`, a letter or digit first",
     "^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$": (
         "must be at most 63 letters, digits, `.`, `_` or `-`, a letter or digit first"

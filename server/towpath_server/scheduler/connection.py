@@ -39,6 +39,9 @@ class Connection:
         self._heard()
         session = self._session
         session.load = beat.load
+        if beat.draining and not session.worker.draining:
+            session.worker = replace(session.worker, draining=True)
+            self._state.workers[session.worker.worker_id] = session.worker
         session.drop_obeyed(beat.held)
         for lease in beat.held:
             if not session.holds(lease.job_id, lease.token) and session.late.get(lease.job_id) != lease.token:

@@ -125,10 +125,11 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The worker lives and holds these leases."""
+    """The worker lives and holds these leases; `draining`: it takes no more."""
 
     held: tuple[HeldLease, ...]
     load: Load = Load()
+    draining: bool = False
 
 
 WorkerEvent = Started | Progressed | Succeeded | Failed | Released | Logged

@@ -51,7 +51,7 @@ def report(message: worker_service_pb2.Report) -> Report:
 
 def heartbeat(message: worker_service_pb2.Heartbeat) -> Heartbeat:
     """What a worker holds and does."""
-    return Heartbeat(tuple(held_lease(one) for one in message.held_leases), _load(message.load))
+    return Heartbeat(tuple(held_lease(one) for one in message.held_leases), _load(message.load), message.draining)
 
 
 def held_lease(message: worker_service_pb2.HeldLease) -> HeldLease:
