@@ -57,7 +57,7 @@ fmt: .venv/ready ## Lay out code and protos, and repair what can be repaired
 
 stubs: .venv/ready .venv-stubs/ready ## Generate the stubs, the sync client and the diagram anew
 	.venv-stubs/bin/python protos/generate.py
-	$(BIN)/python
+	$(BIN)/python client/generate_sync.py
 	$(BIN)/python docs/draw_lifecycle.py
 
 picture: .venv/ready ## Draw docs/demo.svg from a real run

@@ -161,10 +161,9 @@ async def until_final(stub: JobServiceAsyncStub, jobs: int, ready: asyncio.Event
     )
     seen = 0
     async for event in stub.WatchJobs(wanted):
-        if not event.HasField("job"):
+        if not event.events:
             ready.set()
-            continue
-        seen += 1
+        seen += len(event.events)
         if seen >= jobs:
             return
 

@@ -22,6 +22,7 @@ ALLOWED = {
     "__future__",
     "collections",
     "dataclasses",
+    "operator",
     "enum",
     "functools",
     "heapq",

@@ -26,8 +26,8 @@ def boom(*_: Any) -> NoReturn:
     raise Boom(SECRET)
 
 
-async def watch_boom(*_: Any) -> AsyncIterator[None]:
-    yield None
+async def watch_boom(*_: Any) -> AsyncIterator[list[Any]]:
+    yield []
     raise Boom(SECRET)
 
 

@@ -118,11 +118,11 @@ async def test_a_watch_of_all_says_first_that_it_stands(stage: Stage) -> None:
     watch = stage.jobs.WatchJobs(request, metadata=stage.bearer())
     told = aiter(watch)
     first = await anext(told)
-    assert not first.HasField("job")
+    assert not first.events
     await stage.create()
     job = await stage.create(queue="lane")
     second = await anext(told)
-    assert second.job.job_id == job.job_id
+    assert [event.job.job_id for event in second.events] == [job.job_id]
     watch.cancel()
 
 

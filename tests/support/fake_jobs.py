@@ -202,7 +202,8 @@ class FakeJobs(JobServiceServicer):
                 if next(left) == 0:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
                 told.add(job.job_id)
-                yield job_service_pb2.WatchJobsResponse(sequence=1, job=job)
+                event = job_service_pb2.JobEvent(sequence=1, job=job)
+                yield job_service_pb2.WatchJobsResponse(events=[event])
 
     def StreamJobLogs(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self._called("StreamJobLogs", request, context)

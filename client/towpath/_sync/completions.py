@@ -31,8 +31,9 @@ def completions(connection: Connection, labels: dict[str, str]) -> Generator[str
         try:
             for response in stream:
                 backoff = connection.heard(forever)
-                if response.HasField("job"):
-                    yield response.job.job_id
+                for event in response.events:
+                    yield event.job.job_id
+                if response.events:
                     continue
                 # The watch stands: what ended before it did is in the list.
                 request = job_service_pb2.ListJobsRequest(filter=wanted, page_size=PAGE_SIZE)

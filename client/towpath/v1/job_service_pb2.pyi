@@ -762,7 +762,33 @@ Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobsResponse(_message.Message):
-    """A change of one of the jobs."""
+    """Changes of the jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobEvent]:
+        """Oldest first; changes of one job in quick succession are told as one. Empty in the first message, which says that the
+        watch stands.
+        """
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___JobEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+
+@_typing.final
+class JobEvent(_message.Message):
+    """A change of a job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -772,7 +798,7 @@ class WatchJobsResponse(_message.Message):
     """Grows with each change of this job."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job after the change, without spec and result. Unset in the first message, which says that the watch stands."""
+        """The job after the change, without spec and result."""
 
     def __init__(
         self,
@@ -786,7 +812,7 @@ class WatchJobsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___WatchJobsResponse: _TypeAlias = WatchJobsResponse  # noqa: Y015
+Global___JobEvent: _TypeAlias = JobEvent  # noqa: Y015
 
 @_typing.final
 class StreamJobLogsRequest(_message.Message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from towpath_server.core.events import Due, Event, Forced, OfferLost, TimedOut, Timeout
+from towpath_server.core.evolve import evolve
 from towpath_server.core.ids import moment
 from towpath_server.core.job import SECOND, Job, JobState
 
@@ -32,7 +33,7 @@ def postpone(job: Job, until: int) -> Job:
     """The job with its next clock looked at no sooner than `until`: after a restart, its worker must get a word in."""
     if job.due_time is None or job.due_time >= until:
         return job
-    return replace(job, due_time=until)
+    return evolve(job, due_time=until)
 
 
 def overdue(job: Job, now: int, random: float) -> Event | None:

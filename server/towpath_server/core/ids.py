@@ -6,6 +6,8 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 13
 RANDOM_BITS = 21
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
+_SHIFTS = range(50, -1, -10)
 _MILLISECOND_MASK = (1 << 42) - 1
 
 
@@ -25,11 +27,8 @@ def moment(number: int) -> int:
 
 def show(prefix: str, number: int) -> str:
     """`show("job", 5)` is `job_0000000000005`."""
-    characters = []
-    for _ in range(LENGTH):
-        characters.append(ALPHABET[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(characters))}"
+    pairs = [_PAIRS[number >> shift & 1023] for shift in _SHIFTS]
+    return f"{prefix}_{ALPHABET[number >> 60 & 31]}{''.join(pairs)}"
 
 
 def read(prefix: str, text: str) -> int | None:

@@ -38,6 +38,7 @@ from towpath_server.core.events import (
     Timeout,
     WorkerLost,
 )
+from towpath_server.core.evolve import evolve
 from towpath_server.core.ids import show
 from towpath_server.core.job import SECOND, Definition, Failure, FailureCause, Job, JobState, Priority
 
@@ -133,7 +134,7 @@ def create(job_id: int, definition: Definition, lane_id: int, priority: Priority
         update_time=now,
         queue_time=definition.schedule_time if later else now,
     )
-    return replace(job, due_time=next_due(job))
+    return evolve(job, due_time=next_due(job))
 
 
 def apply(job: Job, event: Event, now: int) -> Job:
@@ -151,7 +152,7 @@ def apply(job: Job, event: Event, now: int) -> Job:
     if changed is job:
         return job
     assert changed.state in targets, (job.state, event, changed.state)
-    return replace(changed, update_time=now, due_time=due_after(job, changed))
+    return evolve(changed, update_time=now, due_time=due_after(job, changed))
 
 
 def _check_lease(job: Job, token: str, event: Event) -> None:
@@ -168,7 +169,7 @@ def _over(job: Job, state: JobState, now: int, reason: str, *, last_token: str =
     """Without its lease: waiting in another state, or final."""
     # Kept where the job still tells of this attempt: it ended it, or its late result may yet come.
     lease_time = job.lease_time if last_token or (state.is_final and job.lease is not None) else None
-    return replace(
+    return evolve(
         job,
         state=state,
         state_reason=reason,
@@ -188,15 +189,15 @@ def _token(job: Job) -> str:
 def _requeued(job: Job, now: int, reason: str, *, last_token: str = "") -> Job:
     # The position is kept: the job goes back to the head of its lane.
     waiting = _over(job, S.QUEUED, now, reason, last_token=last_token)
-    return replace(waiting, queue_time=now, start_time=None, progress=None)
+    return evolve(waiting, queue_time=now, start_time=None, progress=None)
 
 
 def _due(job: Job, event: Due, now: int) -> Job:
-    return replace(job, state=S.QUEUED, state_reason="", queue_time=now)
+    return evolve(job, state=S.QUEUED, state_reason="", queue_time=now)
 
 
 def _claimed(job: Job, event: Claimed, now: int) -> Job:
-    return replace(
+    return evolve(
         job,
         state=S.LEASED,
         state_reason="",
@@ -213,12 +214,12 @@ def _claimed(job: Job, event: Claimed, now: int) -> Job:
 def _confirmed(job: Job, event: Confirmed, now: int) -> Job:
     if job.lease is None or job.lease.confirmed:
         return job
-    return replace(job, lease=replace(job.lease, confirmed=True))
+    return evolve(job, lease=replace(job.lease, confirmed=True))
 
 
 def _adopted(job: Job, event: Adopted, now: int) -> Job:
     assert job.lease is not None
-    return replace(job, lease=replace(job.lease, session_id=event.session_id, confirmed=True))
+    return evolve(job, lease=replace(job.lease, session_id=event.session_id, confirmed=True))
 
 
 def _offer_lost(job: Job, event: OfferLost, now: int) -> Job:
@@ -226,27 +227,27 @@ def _offer_lost(job: Job, event: OfferLost, now: int) -> Job:
         return job
     # The number is given to the next delivery: as far as anybody knows, this one never was.
     waiting = _requeued(job, now, "the worker did not answer to the offer")
-    return replace(waiting, attempt=job.attempt - 1, worker_id=None)
+    return evolve(waiting, attempt=job.attempt - 1, worker_id=None)
 
 
 def _started(job: Job, event: Started, now: int) -> Job:
     if job.start_time is not None or job.lease is None:
         return job
     state = S.RUNNING if job.state is S.LEASED else job.state
-    return replace(job, state=state, lease=replace(job.lease, confirmed=True), start_time=now, stall_time=now)
+    return evolve(job, state=state, lease=replace(job.lease, confirmed=True), start_time=now, stall_time=now)
 
 
 def _progressed(job: Job, event: Progressed, now: int) -> Job:
     # What comes further has started, whether that was told or not.
     running = _started(job, Started(event.token), now)
-    return replace(running, progress=event.progress or job.progress, stall_time=now)
+    return evolve(running, progress=event.progress or job.progress, stall_time=now)
 
 
 def _succeeded(job: Job, event: Succeeded, now: int) -> Job:
     if job.state is S.SUCCEEDED:
         return job
     done = _over(job, S.SUCCEEDED, now, "", last_token=_token(job))
-    return replace(
+    return evolve(
         done, result=event.result, failure=None, attempt_count=job.attempt_count + 1, start_time=job.start_time or now
     )
 
@@ -256,7 +257,7 @@ def _failed(job: Job, event: Failed, now: int) -> Job:
         return job
     if job.state is S.CANCELLING:
         return _over(job, S.CANCELLED, now, job.state_reason, last_token=_token(job))
-    counted = replace(job, attempt_count=job.attempt_count + 1, failure=event.failure)
+    counted = evolve(job, attempt_count=job.attempt_count + 1, failure=event.failure)
     if retry.may_retry(counted, event.failure):
         return _backed_off(counted, event.random, now)
     return _over(counted, S.FAILED, now, event.failure.message, last_token=_token(job))
@@ -265,7 +266,7 @@ def _failed(job: Job, event: Failed, now: int) -> Job:
 def _backed_off(job: Job, random: float, now: int) -> Job:
     wait = retry.backoff(job.definition.retry, job.attempt_count, random)
     later = _over(job, S.SCHEDULED, now, f"attempt {job.attempt_count} of {job.definition.retry.max_attempts} failed")
-    return replace(later, queue_time=now + wait, start_time=None, progress=None)
+    return evolve(later, queue_time=now + wait, start_time=None, progress=None)
 
 
 def _released(job: Job, event: Released, now: int) -> Job:
@@ -287,12 +288,12 @@ def _worker_lost(job: Job, event: WorkerLost, now: int) -> Job:
 
 
 def _lost(job: Job, now: int, reason: str) -> Job:
-    counted = replace(job, lost_count=job.lost_count + 1)
+    counted = evolve(job, lost_count=job.lost_count + 1)
     if retry.may_redeliver(counted):
         return _requeued(counted, now, reason, last_token=_token(job))
     message = f"{reason}, {counted.lost_count} times in all; max_lost is {job.definition.max_lost}"
     failure = Failure(FailureCause.WORKER_LOST, "WorkerLost", message, retryable=False)
-    return replace(_over(counted, S.FAILED, now, message), failure=failure)
+    return evolve(_over(counted, S.FAILED, now, message), failure=failure)
 
 
 def _timed_out(job: Job, event: TimedOut, now: int) -> Job:
@@ -300,7 +301,7 @@ def _timed_out(job: Job, event: TimedOut, now: int) -> Job:
     message = f"{event.timeout.value} of {limit / SECOND:g} s is over"
     failure = Failure(FailureCause.TIMEOUT, event.timeout.value, message)
     ran = job.state is S.RUNNING
-    counted = replace(job, failure=failure, attempt_count=job.attempt_count + ran)
+    counted = evolve(job, failure=failure, attempt_count=job.attempt_count + ran)
     policy = job.definition.retry
     if ran and event.timeout is not Timeout.TOTAL and policy.retry_timeouts and retry.may_retry(counted, failure):
         return _backed_off(counted, event.random, now)
@@ -317,7 +318,7 @@ def _cancel(job: Job, event: Cancel, now: int) -> Job:
     if job.state is S.CANCELLING:
         return job
     kill_time = now + job.definition.timeouts.cancel_grace + FORCE_MARGIN
-    return replace(job, state=S.CANCELLING, state_reason=reason, kill_time=kill_time)
+    return evolve(job, state=S.CANCELLING, state_reason=reason, kill_time=kill_time)
 
 
 def _forced(job: Job, event: Forced, now: int) -> Job:
@@ -327,17 +328,17 @@ def _forced(job: Job, event: Forced, now: int) -> Job:
 def _pause(job: Job, event: Pause, now: int) -> Job:
     if job.state is S.PAUSED:
         return job
-    return replace(_over(job, S.PAUSED, now, "paused"), start_time=None, progress=None)
+    return evolve(_over(job, S.PAUSED, now, "paused"), start_time=None, progress=None)
 
 
 def _resume(job: Job, event: Resume, now: int) -> Job:
     if job.queue_time is not None and job.queue_time > now:
-        return replace(job, state=S.SCHEDULED, state_reason="")
-    return replace(job, state=S.QUEUED, state_reason="", queue_time=now)
+        return evolve(job, state=S.SCHEDULED, state_reason="")
+    return evolve(job, state=S.QUEUED, state_reason="", queue_time=now)
 
 
 def _retry(job: Job, event: Retry, now: int) -> Job:
-    return replace(
+    return evolve(
         _requeued(job, now, "retried"),
         position=event.position,
         attempt_count=0,
@@ -348,7 +349,7 @@ def _retry(job: Job, event: Retry, now: int) -> Job:
 
 
 def _changed(job: Job, event: Changed, now: int) -> Job:
-    return replace(job, definition=event.definition, priority=event.priority)
+    return evolve(job, definition=event.definition, priority=event.priority)
 
 
 # Mypy cannot tie a table's key to its value's argument; `apply` is the one caller.

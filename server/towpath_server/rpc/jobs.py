@@ -15,6 +15,7 @@ from towpath_server.rpc.convert.jobs import (
     BASIC,
     FULL,
     attempt_to_proto,
+    events_to_proto,
     explanation_to_proto,
     job_to_proto,
     watched_job_to_proto,
@@ -95,11 +96,9 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: object) -> AsyncIterator[pb.WatchJobsResponse]:
         """Each change of the jobs that fit the filter."""
         async with aclosing(self._jobs.watch_all(caller(), job_filter(request.filter))) as jobs:
-            async for job in jobs:
-                told = pb.WatchJobsResponse()
-                if job is not None:
-                    told = pb.WatchJobsResponse(sequence=job.revision, job=job_to_proto(job, BASIC))
-                yield told
+            async for changed in jobs:
+                for told in events_to_proto(changed):
+                    yield told
 
     async def StreamJobLogs(
         self, request: pb.StreamJobLogsRequest, context: object

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from towpath_server.core import lifecycle
 from towpath_server.core.attempts import finished_attempt
 from towpath_server.core.events import Event
+from towpath_server.core.evolve import evolve
 from towpath_server.core.job import Attempt, Job
 from towpath_server.store.base import Store
 
@@ -67,7 +68,7 @@ class Changes:
         for job_id, before in self._before.items():
             after = self._current[job_id]
             if after is not before:
-                after = self._current[job_id] = replace(after, revision=before.revision + 1)
+                after = self._current[job_id] = evolve(after, revision=before.revision + 1)
                 changes.append(Change(before, after, job_id in self._reported))
         if changes:
             self._store.save([change.after for change in changes if change.after is not None], self._past)

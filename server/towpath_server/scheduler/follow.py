@@ -49,13 +49,13 @@ class Follow:
                 changed = await self._next(watch)
                 job = changed[-1] if changed else await self._look(principal, job_id)
 
-    async def watch_all(self, principal: Principal, wanted: JobFilter) -> AsyncGenerator[Job | None]:
-        """None once the watch stands, then each change of the jobs that this caller may see and wants."""
+    async def watch_all(self, principal: Principal, wanted: JobFilter) -> AsyncGenerator[list[Job]]:
+        """Nothing once the watch stands, then what has changed of the jobs that this caller may see and wants."""
         with self._state.watchers.jobs(lambda job: fits(principal, wanted, job)) as watch:
-            yield None
+            yield []
             while True:
-                for job in await self._next(watch):
-                    yield job
+                if changed := await self._next(watch):
+                    yield changed
 
     async def logs(
         self, principal: Principal, job_id: int, attempt: int, offset: int, follow: bool

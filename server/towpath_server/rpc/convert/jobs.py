@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
 from google.protobuf import struct_pb2
 
 from towpath.v1 import job_pb2, job_service_pb2
@@ -15,6 +18,7 @@ FULL = job_pb2.JOB_VIEW_FULL
 
 # What one message may carry, less room for what stands around a job.
 MAX_JOB_BYTES = 4 * 1024 * 1024 - 64 * 1024
+MAX_EVENTS_BYTES = 1024 * 1024
 
 
 def job_to_proto(job: Job, view: job_pb2.JobView.ValueType = FULL) -> job_pb2.Job:
@@ -31,6 +35,19 @@ def job_to_proto(job: Job, view: job_pb2.JobView.ValueType = FULL) -> job_pb2.Jo
 def watched_job_to_proto(job: Job) -> job_pb2.Job:
     """A job as WatchJob tells it: spec and result only once it is final."""
     return job_to_proto(job, FULL if job.state.is_final else BASIC)
+
+
+def events_to_proto(changed: Sequence[Job]) -> Iterator[job_service_pb2.WatchJobsResponse]:
+    """The jobs as WatchJobs tells them, in messages of a bearable size; an empty one where there are none."""
+    message, size = job_service_pb2.WatchJobsResponse(), 0
+    for job in changed:
+        event = job_service_pb2.JobEvent(sequence=job.revision, job=job_to_proto(job, BASIC))
+        size += event.ByteSize()
+        if size > MAX_EVENTS_BYTES and message.events:
+            yield message
+            message, size = job_service_pb2.WatchJobsResponse(), event.ByteSize()
+        message.events.append(event)
+    yield message
 
 
 def attempt_to_proto(attempt: Attempt) -> job_pb2.Attempt:
@@ -120,6 +137,8 @@ def _add_spec(message: job_pb2.Job, job: Job) -> None:
         message.predict.model_id = ids.show(ids.MODEL, model_id)
 
 
+# Alike in most jobs. What these give is copied into the job that it is put into, never changed.
+@lru_cache(maxsize=1024)
 def _retry_policy(policy: RetryPolicy) -> job_pb2.RetryPolicy:
     return job_pb2.RetryPolicy(
         max_attempts=policy.max_attempts,
@@ -132,6 +151,7 @@ def _retry_policy(policy: RetryPolicy) -> job_pb2.RetryPolicy:
     )
 
 
+@lru_cache(maxsize=1024)
 def _requirements(requirements: Requirements) -> job_pb2.Requirements | None:
     message = job_pb2.Requirements(
         cpu_count=requirements.cpu_count,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from google.protobuf import duration_pb2, timestamp_pb2
 
 SECOND = 1_000_000
@@ -20,9 +22,12 @@ def timestamp(moment: int | None) -> timestamp_pb2.Timestamp | None:
 
 
 def duration(length: int | None) -> duration_pb2.Duration | None:
-    """A Duration of microseconds; None stays unset."""
-    if length is None:
-        return None
+    """A Duration of microseconds, to be copied into a message and not to be changed; None stays unset."""
+    return None if length is None else _duration(length)
+
+
+@lru_cache(maxsize=1024)
+def _duration(length: int) -> duration_pb2.Duration:
     seconds, rest = divmod(abs(length), SECOND)
     sign = -1 if length < 0 else 1
     return duration_pb2.Duration(seconds=sign * seconds, nanos=sign * rest * 1000)
