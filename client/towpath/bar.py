@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from towpath import wording
@@ -81,7 +82,7 @@ def live_bar(console: Console | None = None) -> Iterator[Bar]:
         Literal("head"),
         BarColumn(bar_width=24),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=len("0:00:00"))),
         Literal("said"),
         console=console or Console(stderr=not wording.in_notebook()),
     )

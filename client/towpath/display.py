@@ -100,10 +100,15 @@ def describe(job: Job) -> str:
     if job.progress is not None and not job.is_final:
         parts.append(summary(job.progress))
     elif job.failure is not None:
-        parts.append(f"{job.failure.type}: {job.failure.message}")
+        parts.append(f"{job.failure.type}: {first_line(job.failure.message)}")
     elif job.state_reason:
-        parts.append(job.state_reason)
+        parts.append(first_line(job.state_reason))
     return " ".join(part for part in parts if part)
+
+
+def first_line(text: str) -> str:
+    """What stands before the first end of a line."""
+    return text.partition("\n")[0].rstrip()
 
 
 def summary(progress: Progress) -> str:

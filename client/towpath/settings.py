@@ -77,7 +77,10 @@ def read_token(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"Cannot read the token in {path}: {error}. Check {TOKEN_FILE_VARIABLE}.") from None
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgument(
+            f"Cannot read the token in {path}: {why}. Check --token-file or {TOKEN_FILE_VARIABLE}."
+        ) from None
     if not text:
         raise InvalidArgument(f"{path} holds no token. Write one into it, or set {TOKEN_VARIABLE}.")
     return checked(text, f"The token in {path}")

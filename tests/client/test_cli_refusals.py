@@ -102,7 +102,21 @@ def test_a_wrong_token_says_where_a_token_comes_from(run: Run, tmp_path: Path) -
 def test_no_scheduler_says_how_to_start_one(run: Run) -> None:
     result = run("--server", "127.0.0.1:1", "jobs", "list")
     assert result.exit_code == ExitCode.UNAVAILABLE
-    assert "towpath-server" in result.stderr
+    assert result.stderr.count("towpath-server") == 1
+    assert "--server HOST:PORT" in result.stderr
+
+
+def test_a_token_file_that_is_not_there_is_named_once(run: Run, tmp_path: Path) -> None:
+    result = run("--token-file", str(tmp_path / "none"), "jobs", "list")
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.count(str(tmp_path / "none")) == 1
+    assert "--token-file" in result.stderr
+
+
+def test_a_wrong_choice_is_told_in_plain_words(run: Run) -> None:
+    result = run("jobs", "list", "--state", "sleeping")
+    assert "'sleeping' is not one of" in result.stderr
+    assert "Value error" not in result.stderr
 
 
 def test_every_violation_stands_on_its_own_line(run: Run) -> None:

@@ -43,6 +43,18 @@ def test_lines_say_what_is_new() -> None:
     ]
 
 
+def test_a_line_has_the_first_line_of_a_failure() -> None:
+    for failed in (
+        job_pb2.Job(job_id="job_1", state=job_pb2.JOB_STATE_SCHEDULED, state_reason="KeyError: a\nb"),
+        job_pb2.Job(
+            job_id="job_1",
+            state=job_pb2.JOB_STATE_SCHEDULED,
+            failure=job_pb2.Failure(type="KeyError", message="a\nb"),
+        ),
+    ):
+        assert display.describe(Job.from_proto(failed)) == "job_1 SCHEDULED KeyError: a"
+
+
 def test_a_handlers_message_cannot_act_on_the_terminal() -> None:
     out = io.StringIO()
     display.Lines(out).update(snapshot(percent=1, message="\x1b[2J[red]hi\nthere\u202e"))
@@ -68,6 +80,13 @@ def test_the_bar_ends_full_or_with_the_failure() -> None:
     with live_bar(Console(file=out, force_terminal=True, color_system=None, width=160)) as bar:
         bar.update(Job.from_proto(failed))
     assert "ValueError: no such column" in out.getvalue()
+
+
+def test_a_long_message_leaves_the_time_whole() -> None:
+    terminal = io.StringIO()
+    with live_bar(Console(file=terminal, force_terminal=True, color_system=None, width=80)) as bar:
+        bar.update(snapshot(percent=90, phase="evaluate", message="measuring on 359 test rows, logloss 0.1851"))
+    assert [line for line in terminal.getvalue().splitlines() if "evaluate" in line and "0:00:00" not in line] == []
 
 
 def test_of_two_jobs_at_once_one_has_the_bar() -> None:

@@ -145,6 +145,19 @@ async def test_an_order_comes_while_the_worker_is_silent(stage: Stage) -> None:
     assert (await get(stage, job.job_id)).state == job_pb2.JOB_STATE_CANCELLED
 
 
+async def test_an_order_is_told_once(stage: Stage) -> None:
+    session = await stage.register(slots=3)
+    jobs = [(await stage.create()).job_id for _ in range(3)]
+    talk = Talk(stage, session)
+    leases = await stage.lease(session)
+    await talk.say(*(about(lease, number, started=STARTED) for number, lease in enumerate(leases, 1)))
+    await talk.acked(len(jobs))
+    for job_id in jobs:
+        await stage.jobs.CancelJob(job_service_pb2.CancelJobRequest(job_id=job_id), metadata=stage.bearer())
+        assert [order.job_id for order in (await talk.hear()).directives] == [job_id]
+    assert await talk.end() is grpc.StatusCode.OK
+
+
 async def test_a_session_that_is_over_is_told_to_register_again(stage: Stage) -> None:
     old = await stage.register()
     talk = Talk(stage, old)

@@ -87,6 +87,8 @@ async def test_a_crash_fails_the_job_and_not_the_worker(tmp_path: Path) -> None:
         assert (failure.cause, failure.type) == (job_pb2.FAILURE_CAUSE_PROCESS_DIED, "SIGSEGV")
         assert failure.retryable
         assert "Segmentation fault" in scheduler.log(crash)
+        assert "worker_handlers.py" in failure.traceback
+        assert "Extension modules" not in failure.traceback
         assert "exit code 7" in (await scheduler.outcome(leave)).failed.failure.message
         assert value(await scheduler.outcome(await scheduler.offer("t.add", x=1)))
 

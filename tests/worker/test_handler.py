@@ -115,7 +115,9 @@ def test_a_result_goes_as_json(result: Any, as_json: Any) -> None:
     assert json_format.MessageToDict(to_value(result)) == as_json
 
 
-@pytest.mark.parametrize(("result", "words"), [({"a": [1, b"x"]}, "result['a'][1] is a bytes"), (object(), "object")])
+@pytest.mark.parametrize(
+    ("result", "words"), [({"a": [1, b"x"]}, "result['a'][1] is of type bytes"), (object(), "object")]
+)
 def test_what_cannot_go_is_named(result: Any, words: str) -> None:
     with pytest.raises(UnsendableResult) as caught:
         to_value(result)

@@ -105,11 +105,11 @@ async def test_a_killed_worker_leaves_nothing_that_its_next_life_does_not_end(tm
     [
         (["--token", "x"], "secret", "--token-file"),
         ([], None, "TOWPATH_TOKEN"),
-        (["--data-dir", "no/such"], "secret", "is not a folder"),
-        (["--label", "x"], "secret", "KEY=VALUE"),
+        (["--data-dir", "no/such"], "secret", "--data-dir: no/such is not a folder"),
+        (["--label", "x"], "secret", "--label: 'x' is not a label: write KEY=VALUE"),
         (["--server", "http://x"], "secret", "HOST:PORT"),
         (["--config", "no/such"], "secret", "no configuration file"),
-        (["--slots", "0"], "secret", "slots"),
+        (["--slots", "0"], "secret", "--slots: "),
     ],
 )
 def test_a_wrong_start_ends_with_a_sentence(tmp_path: Path, flags: list[str], token: str | None, words: str) -> None:
@@ -119,9 +119,14 @@ def test_a_wrong_start_ends_with_a_sentence(tmp_path: Path, flags: list[str], to
     assert words in result.stderr
 
 
+def test_help_comes_by_its_short_name_too() -> None:
+    assert CliRunner().invoke(app, ["-h"]).exit_code == 0
+
+
 async def test_handlers_that_cannot_be_loaded_are_named(tmp_path: Path) -> None:
     for changes, words in (
         ({"handlers": ("no_such_module",)}, "no module 'no_such_module'"),
+        ({"handlers": ("this",)}, "Module 'this' makes no function a job type"),
         ({"allow": ("t.nothing",)}, "No handler for t.nothing"),
     ):
         settings = settings_for(FakeScheduler(), tmp_path, **{"server": "127.0.0.1:1", **changes})

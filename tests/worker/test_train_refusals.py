@@ -37,7 +37,7 @@ def refusal(folders: Folders, data: Any, target: str, **fields: Any) -> str:
         ("kind", {"feature_columns": ["alcohl"]}, "no feature column 'alcohl'; did you mean 'alcohol'"),
         ("kind", {"feature_columns": ["alcohol", "kind"]}, "'kind' is also among the features"),
         ("kind", {"model_type": "xgbost"}, "no model type 'xgbost'; did you mean 'xgboost'"),
-        ("kind", {"model_type": "quantum"}, "There are: xgboost, random_forest"),
+        ("kind", {"model_type": "quantum"}, "; there are: xgboost, random_forest"),
         ("size", {"task_type": REGRESSION}, "must be numbers for regression"),
         ("day", {"task_type": REGRESSION}, "must be numbers for regression"),
         ("alcohol", {"task_type": CLASSIFICATION}, "too many classes: set task_type to REGRESSION"),
@@ -58,6 +58,7 @@ def test_wrong_wishes(folders: Folders, target: str, fields: dict[str, Any], tol
     ("model_type", "parameters", "told"),
     [
         ("xgboost", {"max_dept": 3}, "xgboost has no hyperparameter 'max_dept'; did you mean 'max_depth'"),
+        ("xgboost", {"zeal": 3}, "xgboost has no hyperparameter 'zeal'; there are: n_estimators"),
         ("xgboost", {"max_depth": 3.5}, "'max_depth' must be a whole number from 0 to 64, not 3.5"),
         ("xgboost", {"max_depth": "6"}, "'max_depth' must be a whole number"),
         ("xgboost", {"max_depth": True}, "'max_depth' must be a whole number"),

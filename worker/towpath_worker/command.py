@@ -24,7 +24,14 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 3
 EXIT_TAKEN = 4
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+# The settings that are not called as their flag.
+FLAGS = {"data_dirs": "data-dir", "labels": "label"}
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 def refuse_token(given: str | None) -> None:
@@ -179,12 +186,15 @@ def read_settings(flags: dict[str, Any], config: Path | None) -> WorkerSettings:
     try:
         return load(flags, config)
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
-        ]
-        fail("\n".join(wrong))
+        fail("\n".join(f"{flag(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()))
     except (ValueError, OSError) as error:
         fail(str(error))
+
+
+def flag(place: tuple[int | str, ...]) -> str:
+    """What a setting is called on the command line."""
+    name, *rest = map(str, place)
+    return ".".join(["--" + FLAGS.get(name, name.replace("_", "-")), *rest])
 
 
 def with_token(settings: WorkerSettings) -> WorkerSettings:

@@ -21,6 +21,9 @@ from towpath_worker.plan import Plan, environment
 Stream = job_service_pb2.LogStream
 STREAMS = (job_service_pb2.LOG_STREAM_STDOUT, job_service_pb2.LOG_STREAM_STDERR)
 TAIL_BYTES = 4000
+# What Python adds to the trace of a crash, after the lines that matter: 8 KB and more where pandas is loaded.
+EXTENSIONS = b"\nExtension modules: "
+EXTENSIONS_BYTES = 60_000
 OUTPUT_PATIENCE = 2.0
 
 
@@ -212,7 +215,7 @@ class ChildProcess:
         ready, rest = (before, after) if found or split < 0 else (before[:split], before[split:])
         self._pending[stream] = rest
         if ready:
-            self._tail = (self._tail + ready)[-TAIL_BYTES:]
+            self._tail = (self._tail + ready)[-EXTENSIONS_BYTES - TAIL_BYTES :]
             if self._listener is not None:
                 self._listener.output(stream, ready)
         if found or not data:
@@ -264,4 +267,7 @@ class ChildProcess:
             frames.write(self._popen.stdin.fileno(), kind, payload)
 
     def _tail_text(self) -> str:
-        return self._tail.decode("utf-8", "replace").strip()
+        tail, found, extensions = self._tail.rpartition(EXTENSIONS)
+        if not found or b"\n" in extensions.strip():
+            tail = self._tail
+        return tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -28,7 +29,10 @@ class Unservable(Exception):
 def load(modules: Iterable[str], allow: Iterable[str]) -> list[str]:
     """Imports the modules; the job types served, sorted: all, or those of `allow`. Unservable if that fails."""
     for module in modules:
+        known, before = module in sys.modules, len(registered)
         _import(module)
+        if not known and len(registered) == before:
+            raise Unservable(f'Module {module!r} makes no function a job type: write `@handler("my.type")` above one.')
     available = {name for name in BUILT_IN_TYPES if _has(BUILT_IN_PACKAGE, *NEEDS[name])} | set(registered)
     allowed = set(allow)
     if unknown := sorted(allowed - available):

@@ -90,8 +90,8 @@ def _plain(item: Any, where: str) -> Any:
         return _plain(to_list(), where)
     kind = f"{type(item).__module__}.{type(item).__qualname__}".removeprefix("builtins.")
     raise UnsendableResult(
-        f"{where[:200]} is a {kind}, which has no form in JSON. Return numbers, text, lists, mappings or dataclasses; "
-        "write anything else to a file and return its path."
+        f"{where[:200]} is of type {kind}, which has no form in JSON. Return numbers, text, lists, mappings or "
+        "dataclasses; write anything else to a file and return its path."
     )
 
 

@@ -63,7 +63,9 @@ def describe(error: Exception) -> str:
 def _hint(error: Exception, code: ExitCode) -> str:
     match code:
         case ExitCode.UNAVAILABLE if isinstance(error, errors.Unavailable):
-            return "Is it running? Start one with towpath-server, or name another with --server HOST:PORT."
+            from towpath.statuses import UNREACHABLE
+
+            return "--server HOST:PORT names another one." if error.reason == UNREACHABLE else ""
         case ExitCode.AUTH if isinstance(error, errors.Unauthenticated):
             return "Give a token with --token-file FILE or TOWPATH_TOKEN. An admin makes one: towpath tokens create"
         case _:

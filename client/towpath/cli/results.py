@@ -39,7 +39,8 @@ def result(found: Any) -> None:
         case str():
             output.line(found)
         case _:
-            output.line(json.dumps(found, indent=2, ensure_ascii=False))
+            # A Struct has no order of its own.
+            output.line(json.dumps(found, indent=2, ensure_ascii=False, sort_keys=True))
 
 
 def document(job: Job) -> dict[str, Any]:

@@ -33,6 +33,10 @@ class RootGroup(TyperGroup):
         """Runs the command; a failure becomes a line on standard error and an exit code."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # The words of the library that checks the values for typer.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a line

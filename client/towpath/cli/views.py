@@ -112,12 +112,13 @@ def explanation(found: Explanation) -> None:
     output.line(found.summary)
     if found.position:
         output.line(f"Place {found.position} in its queue.")
-    output.line()
-    output.table(
-        ("worker", "name", "fits", "what it lacks"),
-        [(fit.worker_id, fit.name, "yes" if fit.fits else "no", "; ".join(fit.reasons)) for fit in found.workers],
-        empty="You have no workers. Start one: towpath-worker --server HOST:PORT",
-    )
+    # Without a worker the summary has said so.
+    if found.workers:
+        output.line()
+        output.table(
+            ("worker", "name", "fits", "what it lacks"),
+            [(fit.worker_id, fit.name, "yes" if fit.fits else "no", "; ".join(fit.reasons)) for fit in found.workers],
+        )
 
 
 def attempts(found: Sequence[Attempt]) -> None:

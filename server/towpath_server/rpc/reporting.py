@@ -105,7 +105,9 @@ class ReportStream:
 
     async def _listen(self) -> None:
         while True:
-            self._orders += await self._connection.orders()
+            # Awaited first: `+=` would take the list from before the wait, with all that was told meanwhile.
+            fresh = await self._connection.orders()
+            self._orders += fresh
             self._news.set()
 
     def _committed(self, commit: asyncio.Future[int]) -> None:

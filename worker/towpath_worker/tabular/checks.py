@@ -22,8 +22,8 @@ def one_of(name: str, names: Iterable[str], *, limit: int = 30) -> str:
     others = [each for each in known if each not in near]
     listed = [*near, *others][:limit]
     more = f" and {len(known) - limit:,} more" if len(known) > limit else ""
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"{hint}There are: {', '.join(listed)}{more}" if listed else "there are none"
+    hint = f"did you mean {' or '.join(map(repr, near))}? There" if near else "there"
+    return f"{hint} are: {', '.join(listed)}{more}" if listed else "there are none"
 
 
 def listed(names: Iterable[str], *, limit: int = 10) -> str:
