@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from towpath_server import app
 from towpath_server.settings import MEMORY, Settings
@@ -52,30 +52,43 @@ def embedded(
     `store` is `memory:` or `sqlite:///PATH`; `slots` is how many jobs run at once; `handlers` are modules with own job
     types; `allow` are the job types to run (default: all); `data_dirs` are the folders that jobs may read; `state_dir`
     is where models stay (default: a temporary folder, gone with the block). Inside the block `Client()` finds address
-    and token by itself, through environment variables that are set back afterwards. Raises `StoreRefused`, or what
-    kept the worker from starting.
+    and token by itself, through environment variables that are set back afterwards. Raises `StoreRefused`, ValueError
+    for a wrong argument, or what kept the worker from starting.
     """
     with tempfile.TemporaryDirectory(prefix="towpath-") as scratch:
         folder = Path(scratch)
-        running = _Scheduler(Settings(listen="127.0.0.1:0", store=store, config_dir=folder / "config"))
+        with _plain_words():
+            settings = Settings(listen="127.0.0.1:0", store=store, config_dir=folder / "config")
+        running = _Scheduler(settings)
         address = running.start()
         try:
             with ExitStack() as stack:
                 if worker:
-                    settings = WorkerSettings(
-                        server=address,
-                        token=SecretStr(address.token),
-                        slots=slots,
-                        handlers=tuple(handlers),
-                        allow=tuple(allow),
-                        data_dirs=tuple(Path(one) for one in data_dirs),
-                        state_dir=Path(state_dir or folder / "worker"),
-                    )
-                    stack.enter_context(_worker(settings))
+                    with _plain_words():
+                        wanted = WorkerSettings(
+                            server=address,
+                            token=SecretStr(address.token),
+                            slots=slots,
+                            handlers=tuple(handlers),
+                            allow=tuple(allow),
+                            data_dirs=tuple(Path(one) for one in data_dirs),
+                            state_dir=Path(state_dir or folder / "worker"),
+                        )
+                    stack.enter_context(_worker(wanted))
                 stack.enter_context(_environment(address, folder))
                 yield address
         finally:
             running.stop()
+
+
+@contextmanager
+def _plain_words() -> Iterator[None]:
+    """Wrong arguments in a sentence instead of a validator's report."""
+    try:
+        yield
+    except ValidationError as error:
+        said = (f"{one['loc'][0]}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors())
+        raise ValueError("; ".join(said)) from None
 
 
 @contextmanager

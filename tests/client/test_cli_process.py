@@ -157,3 +157,15 @@ def test_a_closed_pipe_is_no_traceback(scheduler: tuple[str, fake.Jobs], tmp_pat
         check=False,
     )
     assert "Traceback" not in result.stderr
+
+
+@posix
+def test_a_reader_that_has_seen_enough_is_no_failure(scheduler: tuple[str, fake.Jobs]) -> None:
+    words = [sys.executable, "-c", CALL, "whoami"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(words, env=environment(scheduler[0]), stdout=writing, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, "")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -59,3 +61,15 @@ def test_a_second_life_on_the_same_file_keeps_its_jobs(tmp_path: Path) -> None:
         job = client.submit("some.type", {"a": 1})
     with towpath_server.embedded(store, worker=False), Client() as client:
         assert client.get(job.job_id).state.name == "QUEUED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"store": "mysql://x"}, "store: give sqlite:///PATH or memory:, not 'mysql://x'"),
+        ({"data_dirs": ["/no/such/folder"]}, "data_dirs: /no/such/folder is not a folder"),
+    ],
+)
+def test_wrong_arguments_are_told_in_a_sentence(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"), towpath_server.embedded(**arguments):
+        pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import typer
@@ -32,12 +34,18 @@ class RootGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; a failure becomes a line on standard error and an exit code."""
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+            return done
+        except BrokenPipeError:
+            # Whoever read this has seen enough (`| head`). What is left would fail again at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except typer.BadParameter as error:
             # The words of the library that checks the values for typer.
             error.message = error.message.removeprefix("Value error, ")
             raise
-        except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a line
             from towpath.cli.failures import report
