@@ -58,7 +58,7 @@ async def serve(settings: Settings) -> None:
 
 
 def say(words: str) -> None:
-    """Print, though whoever read this may be gone: a closed terminal must not keep a program from stopping well."""
+    """Print, though whoever read this may be gone: that must keep no program from starting or stopping well."""
     try:
         print(words, flush=True)
     except OSError:
@@ -83,16 +83,16 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 def _greet(running: app.App) -> None:
     address = running.address
-    print(f"towpath-server listens on {address}")
-    print(f"  store   {running.settings.store}")
+    lines = [f"towpath-server listens on {address}", f"  store   {running.settings.store}"]
     if running.secret is not None:
-        print(f"  token   written to {running.token_file} (the first admin's; shown nowhere else)")
+        lines.append(f"  token   written to {running.token_file} (the first admin's; shown nowhere else)")
     elif running.token_file.exists():
-        print(f"  token   in {running.token_file}")
+        lines.append(f"  token   in {running.token_file}")
     if running.settings.config_dir != config_folder():
-        print(f"  first   export TOWPATH_TOKEN_FILE={running.token_file}")
-    print(f"  next    towpath-worker --server {address} --data-dir .")
-    print(f"          towpath --server {address} stats", flush=True)
+        lines.append(f"  first   export TOWPATH_TOKEN_FILE={running.token_file}")
+    lines.append(f"  next    towpath-worker --server {address} --data-dir .")
+    lines.append(f"          towpath --server {address} stats")
+    say("\n".join(lines))
 
 
 def _log_to_stderr(settings: Settings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from support import processes
@@ -38,3 +41,15 @@ def test_both_stop_though_nobody_reads_what_they_say(tmp_path: Path) -> None:
         for process in (worker, at.process):
             read_no_more(process)
             assert stop(process) == 0
+
+
+def test_a_worker_starts_though_nobody_reads_its_greeting(tmp_path: Path) -> None:
+    with processes.scheduler(tmp_path) as at, Client(at.address, at.token) as client:
+        reading, writing = os.pipe()
+        os.close(reading)
+        words = [sys.executable, "-m", "towpath_worker", "--server", at.address, "--state-dir", str(tmp_path / "state")]
+        with subprocess.Popen([*words, *JOB_TYPES], env=at.environment, stdout=writing) as worker:
+            os.close(writing)
+            assert client.submit("test.echo", {"value": 2}).result(timeout=60) == 2
+            worker.terminate()
+        assert worker.returncode == 0

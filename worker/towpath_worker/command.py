@@ -159,7 +159,7 @@ async def serve(settings: WorkerSettings) -> int:
 
 
 def say(words: str) -> None:
-    """Print, though whoever read this may be gone: a closed terminal must not keep a program from stopping well."""
+    """Print, though whoever read this may be gone: that must keep no program from starting or stopping well."""
     try:
         print(words, flush=True)
     except OSError:
@@ -178,7 +178,7 @@ def greet(settings: WorkerSettings, ready: Ready) -> None:
         f"  models       {settings.state_dir.expanduser().resolve() / 'models'}",
         "Next, in another terminal:  towpath workers list   or   towpath train --help",
     ]
-    print("\n".join(lines), flush=True)
+    say("\n".join(lines))
 
 
 def read_settings(flags: dict[str, Any], config: Path | None) -> WorkerSettings:
