@@ -67,6 +67,7 @@ class Session:
         self._registering = asyncio.Lock()
         self._registration: Registration | None = None
         self._was_registered = False
+        self._stream: object | None = None
 
     async def registered(self) -> Registration:
         """The present registration; registers first where there is none. Refused if that cannot work at the start."""
@@ -176,8 +177,11 @@ class Session:
 
     async def _report(self, registration: Registration) -> bool:
         """One stream, until it ends; whether the scheduler said anything on it."""
+        # grpc goes on asking for requests a while after a stream broke: the old stream must take nothing any more, or
+        # what it takes is sent nowhere.
+        stream = self._stream = object()
         self._outbox.rewind()
-        call = WorkerServiceStub(self._reports).ReportJobs(self._requests(registration))
+        call = WorkerServiceStub(self._reports).ReportJobs(self._requests(registration, stream))
         heard = False
         try:
             async for answer in call:
@@ -199,13 +203,16 @@ class Session:
                 raise
             log.error("report stream given up after an error of this worker")
         finally:
+            self._stream = None
             call.cancel()
         return heard
 
-    async def _requests(self, registration: Registration) -> AsyncIterator[worker_service_pb2.ReportJobsRequest]:
+    async def _requests(
+        self, registration: Registration, stream: object
+    ) -> AsyncIterator[worker_service_pb2.ReportJobsRequest]:
         now = asyncio.get_running_loop().time
         due = now()
-        while self._registration is registration:
+        while self._registration is registration and self._stream is stream:
             self._outbox.changed.clear()
             reports = self._outbox.take()
             if now() >= due:
