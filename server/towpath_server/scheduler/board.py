@@ -130,10 +130,6 @@ class Board:
             lane for lane_id in self._heads if (lane := self._lanes[lane_id]).tenant == tenant and lane.queue == queue
         ]
 
-    def waiting(self) -> list[Lane]:
-        """The lanes with work."""
-        return [self._lanes[lane_id] for lane_id in self._heads]
-
 
 def _key_of(lane: Lane) -> LaneKey:
     return (lane.tenant, lane.user, lane.queue, lane.job_type, lane.requirements, lane.concurrency_key)

@@ -219,11 +219,3 @@ class Overview:
     free_slots: int
     parked_polls: int
     uptime: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """A token that was just made, with the secret that is shown once."""
-
-    token_id: int
-    secret: str = field(repr=False)

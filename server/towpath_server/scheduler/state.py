@@ -33,7 +33,6 @@ class Intervals:
     heartbeat: int = 3 * SECOND
     lease_ttl: int = 15 * SECOND
     poll: int = 25 * SECOND
-    sweep: int = 300 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
