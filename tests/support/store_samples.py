@@ -44,6 +44,7 @@ def job(job_id: int, state: JobState = JobState.QUEUED, *, of: Lane | None = Non
         lane_id=home.lane_id,
         priority=Priority.NORMAL,
         position=job_id,
+        sequence=job_id,
         state=JobState.QUEUED,
         update_time=NOW,
         queue_time=NOW + job_id,

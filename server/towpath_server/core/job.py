@@ -172,6 +172,7 @@ class Definition:
     create_time: int = 0
     schedule_time: int | None = None
     concurrency_key: str = ""
+    dedupe_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,8 @@ class Job:
     it is SCHEDULED, when it will. `last_token` is the token of the
     latest lease, kept when the lease is over so that a late result can prove itself. `worker_id` is the worker that
     holds the job or held it last. `kill_time` is when a CANCELLING job is forced. `stall_time` is when the attempt was
-    last heard to come further. `revision` grows by one with each change.
+    last heard to come further. `revision` grows by one with each change; `sequence` is
+    greater than that of every change of any job that was stored before.
     """
 
     job_id: int
@@ -194,6 +196,7 @@ class Job:
     state: JobState
     state_reason: str = ""
     revision: int = 1
+    sequence: int = 0
     update_time: int
     queue_time: int | None = None
     lease_time: int | None = None

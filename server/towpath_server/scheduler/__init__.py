@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
+from towpath_server import failpoints
 from towpath_server.core.job import DAY
 from towpath_server.core.records import Role
 from towpath_server.scheduler.access import Access
@@ -18,6 +19,7 @@ from towpath_server.scheduler.state import Clock, Intervals, State
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.workers import Workers
 from towpath_server.store.base import Store
+from towpath_server.store.committer import Committer, OnCommit
 
 __all__ = ["Clock", "Intervals", "Scheduler", "system_clock"]
 
@@ -47,8 +49,9 @@ class Scheduler:
         intervals: Intervals = Intervals(),  # noqa: B008 - frozen
         version: str = "0",
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        new_committer: Callable[[Store, Callable[[], int], OnCommit], Committer] = Committer,
     ) -> None:
-        state = State(store, clock or system_clock(), rng or random.SystemRandom(), intervals)
+        state = State(store, clock or system_clock(), rng or random.SystemRandom(), intervals, new_committer)
         self._state = state
         self._store = store
         self.jobs = Jobs(state)
@@ -74,6 +77,7 @@ class Scheduler:
             show_secret(secret)
             await self.access.issue(FIRST_TENANT, FIRST_USER, "first admin", Role.ADMIN, secret=secret)
         await self.workers.recover()
+        failpoints.reach("start.recovered")
         self.timers.start()
         return secret
 

@@ -48,8 +48,7 @@ class Admin:
         sweep = Sweep(principal.tenant, self._state.clock.wall() - min_age, BATCH)
         deleted = 0
         while True:
-            changes = await self._state.committer.submit(SWEEP, sweep)
-            self._state.absorb(changes)
-            deleted += len(changes)
-            if len(changes) < BATCH:
+            swept = await self._state.committer.submit(SWEEP, sweep)
+            deleted += len(swept.changes)
+            if len(swept.changes) < BATCH:
                 return deleted

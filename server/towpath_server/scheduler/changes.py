@@ -22,6 +22,19 @@ class Change:
     reported: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one item of a commit changed."""
+
+    changes: tuple[Change, ...] = ()
+
+
+def changes_of(outcome: object) -> tuple[Change, ...]:
+    """What the outcome of a verb says that it changed."""
+    changes: tuple[Change, ...] = getattr(outcome, "changes", ())
+    return changes
+
+
 class Changes:
     """The jobs of one transaction: loaded once, moved by events, saved once."""
 
@@ -68,7 +81,9 @@ class Changes:
         for job_id, before in self._before.items():
             after = self._current[job_id]
             if after is not before:
-                after = self._current[job_id] = evolve(after, revision=before.revision + 1)
+                sequence = self._store.sequence(self._now)
+                after = evolve(after, revision=before.revision + 1, sequence=sequence)
+                self._current[job_id] = after
                 changes.append(Change(before, after, job_id in self._reported))
         if changes:
             self._store.save([change.after for change in changes if change.after is not None], self._past)

@@ -93,5 +93,5 @@ class Connection:
         return outcome.sequence
 
     async def _recount(self, recount: Recount) -> None:
-        changes = await self._state.committer.submit(RECOUNT, recount)
-        self._state.absorb(changes)
+        outcome = await self._state.committer.submit(RECOUNT, recount)
+        self._state.absorb(outcome.changes)

@@ -1,4 +1,4 @@
-"""What a commit means for those who wait: woken polls, orders to workers, news to watchers, the next clock."""
+"""What a commit means for those who wait: woken polls, orders to workers, the next clock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from towpath_server.scheduler.changes import Change
 from towpath_server.scheduler.messages import Directive, DirectiveType
 from towpath_server.scheduler.sessions import Held, Sessions
 from towpath_server.scheduler.waiters import Waiters
-from towpath_server.scheduler.watchers import Watchers
 
 # What to tell a worker whose lease was ended by somebody else, by where the job went.
 ORDERS = {
@@ -26,13 +25,10 @@ ORDERS = {
 class Effects:
     """Takes in what was committed."""
 
-    def __init__(
-        self, board: Board, waiters: Waiters, sessions: Sessions, watchers: Watchers, nudge: Callable[[int], None]
-    ) -> None:
+    def __init__(self, board: Board, waiters: Waiters, sessions: Sessions, nudge: Callable[[int], None]) -> None:
         self._board = board
         self._waiters = waiters
         self._sessions = sessions
-        self._watchers = watchers
         self._nudge = nudge
 
     def absorb(self, changes: Iterable[Change]) -> None:
@@ -41,8 +37,6 @@ class Effects:
         for change in changes:
             before, after = change.before, change.after
             if after is None:
-                if before is not None:
-                    self._watchers.poke(before.job_id)
                 continue
             # New jobs were pushed before their commit, so that no poll passes them by; but not those that were to run
             # later, and one of them may have become due meanwhile.
@@ -51,7 +45,6 @@ class Effects:
                 self._board.push(after.lane_id, Head(after.priority, -after.position))
                 queued[after.lane_id] += 1
             self._leases(before, after, change.reported)
-            self._watchers.tell(after)
             if after.due_time is not None:
                 self._nudge(after.due_time)
         for lane_id, jobs in queued.items():

@@ -145,8 +145,8 @@ class Jobs(Follow):
         await self._state.carry_out(self._delete(Deletion(principal, job_id)))
 
     async def _delete(self, deletion: Deletion) -> None:
-        changes = await self._state.committer.submit(DELETE, deletion)
-        self._state.absorb(changes)
+        outcome = await self._state.committer.submit(DELETE, deletion)
+        self._state.absorb(outcome.changes)
 
     async def attempts(self, principal: Principal, job_id: int) -> list[Attempt]:
         """The job's attempts, newest first, with the one under way."""

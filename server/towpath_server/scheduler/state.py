@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,13 +15,13 @@ from towpath_server.core.matching import Profile, profile
 from towpath_server.core.records import Queue, Worker
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.catalogue import Catalogue
-from towpath_server.scheduler.changes import Change
+from towpath_server.scheduler.changes import Change, changes_of
 from towpath_server.scheduler.effects import Effects
 from towpath_server.scheduler.sessions import Session, Sessions
 from towpath_server.scheduler.waiters import Waiters
 from towpath_server.scheduler.watchers import Watchers
 from towpath_server.store.base import Store
-from towpath_server.store.committer import Committer
+from towpath_server.store.committer import Committer, OnCommit
 
 T = TypeVar("T")
 
@@ -44,12 +44,12 @@ class Clock:
 
 
 class Ids:
-    """Ids that grow, each greater than the one before."""
+    """Ids that grow, each greater than the one before, and than all of before the moment `since`."""
 
-    def __init__(self, wall: Callable[[], int], rng: random.Random) -> None:
+    def __init__(self, wall: Callable[[], int], rng: random.Random, since: int) -> None:
         self._wall = wall
         self._rng = rng
-        self._last = 0
+        self._last = new_id(since, 0)
 
     def next(self) -> int:
         """A new id."""
@@ -60,25 +60,34 @@ class Ids:
 class State:
     """One scheduler's memory. Only the event loop's thread touches it."""
 
-    def __init__(self, store: Store, clock: Clock, rng: random.Random, intervals: Intervals) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        rng: random.Random,
+        intervals: Intervals,
+        new_committer: Callable[[Store, Callable[[], int], OnCommit], Committer] = Committer,
+    ) -> None:
         self.store = store
         self.clock = clock
         self.rng = rng
         self.intervals = intervals
-        self.ids = Ids(clock.wall, rng)
-        self.committer = Committer(store, clock.wall)
+        # Later than all that was ever stored, also where the clock was put back meanwhile.
+        since = store.sequence(clock.wall())
+        self.ids = Ids(clock.wall, rng, since)
+        self.committer = new_committer(store, clock.wall, self._told)
         queues = store.records(Queue)
         self.queues = {(queue.tenant, queue.name): queue for queue in queues}
         self.board = Board(store.lanes(), [(queue.tenant, queue.name) for queue in queues if queue.paused])
         self.waiters = Waiters(self.board)
         self.sessions = Sessions(clock.steady)
-        self.watchers = Watchers()
+        self.watchers = Watchers(since)
         self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
         self.catalogue = Catalogue(store)
         self.draining = False
         self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
-        self._effects = Effects(self.board, self.waiters, self.sessions, self.watchers, self.nudge)
+        self._effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
 
     def nudge(self, due: int) -> None:
         """A clock runs out at `due`."""
@@ -99,8 +108,11 @@ class State:
         """Wait for all that is being carried out."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    def _told(self, outcomes: Sequence[object]) -> None:
+        self.watchers.tell(change for outcome in outcomes for change in changes_of(outcome))
+
     def absorb(self, changes: Iterable[Change]) -> None:
-        """Tell everybody whom a commit concerns."""
+        """Let a commit take its effect on all that waits for work or for orders."""
         self._effects.absorb(changes)
 
     def refresh_profile(self, session: Session) -> None:

@@ -4,11 +4,12 @@ by the number of jobs that it watches."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from towpath_server.core.errors import SlowConsumer
 from towpath_server.core.job import Job
+from towpath_server.scheduler.changes import Change
 
 MOST_PENDING = 10_000
 
@@ -47,22 +48,24 @@ class Watch:
 
 
 class Watchers:
-    """All who watch: one job, or all jobs of a kind."""
+    """All who watch: one job, or all jobs of a kind. Up to `sequence` they were told of every change."""
 
-    def __init__(self) -> None:
-        self._by_job: dict[int, set[Watch]] = {}
-        self._broad: set[Watch] = set()
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+        # Not sets: who is told first must not depend on where an object lies in memory.
+        self._by_job: dict[int, dict[Watch, None]] = {}
+        self._broad: dict[Watch, None] = {}
 
     @contextmanager
     def job(self, job_id: int) -> Iterator[Watch]:
         """Watch one job."""
         watch = Watch(None)
-        self._by_job.setdefault(job_id, set()).add(watch)
+        self._by_job.setdefault(job_id, {})[watch] = None
         try:
             yield watch
         finally:
             watching = self._by_job[job_id]
-            watching.discard(watch)
+            del watching[watch]
             if not watching:
                 del self._by_job[job_id]
 
@@ -70,18 +73,24 @@ class Watchers:
     def jobs(self, wanted: Callable[[Job], bool]) -> Iterator[Watch]:
         """Watch all jobs that are wanted."""
         watch = Watch(wanted)
-        self._broad.add(watch)
+        self._broad[watch] = None
         try:
             yield watch
         finally:
-            self._broad.discard(watch)
+            del self._broad[watch]
 
-    def tell(self, job: Job) -> None:
-        """The job has changed."""
-        for watch in self._by_job.get(job.job_id, ()):
-            watch.tell(job)
-        for watch in self._broad:
-            watch.tell(job)
+    def tell(self, changes: Iterable[Change]) -> None:
+        """One whole commit: in the order of the commits, and each at once."""
+        for change in changes:
+            if (job := change.after) is None:
+                if change.before is not None:
+                    self.poke(change.before.job_id)
+                continue
+            self.sequence = max(self.sequence, job.sequence)
+            for watch in self._by_job.get(job.job_id, ()):
+                watch.tell(job)
+            for watch in self._broad:
+                watch.tell(job)
 
     def poke(self, job_id: int) -> None:
         """The job's log has grown, or it was deleted."""

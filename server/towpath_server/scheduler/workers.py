@@ -192,9 +192,9 @@ class Workers:
         async with self._turn(offline.worker_id):
             current = self._state.workers.get(offline.worker_id)
             if current is not None and current.session_id == session.session_id:
-                changes = await self._state.committer.submit(END, End(offline, session.session_id, released))
+                ended = await self._state.committer.submit(END, End(offline, session.session_id, released))
                 self._state.workers[offline.worker_id] = offline
-                self._state.absorb(changes)
+                self._state.absorb(ended.changes)
         if session in self._ending:
             self._ending.remove(session)
 
@@ -205,8 +205,8 @@ class Workers:
             return
         until = self._state.clock.wall() + self._state.intervals.lease_ttl
         ids = tuple(session.session_id for session in sessions)
-        changes = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
-        self._state.absorb(changes)
+        graced = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
+        self._state.absorb(graced.changes)
 
 
 def _owned(model: ModelRecord, worker: Worker) -> ModelRecord:

@@ -36,6 +36,15 @@ class ByRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ByDedupe:
+    """The jobs of this user that are not final and have one of these dedupe keys."""
+
+    tenant: str
+    user: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class InLane:
     """The QUEUED jobs of a lane in dispatch order: priority falling, position rising."""
 
@@ -61,7 +70,8 @@ class Matching:
     """The jobs that fit all that is set, by job_id (newest first unless `ascending`), after job `after`.
 
     `dispatch_order` lists by priority falling, then position rising, instead; `after` is then the number of jobs to
-    skip. `ended_before` takes final jobs whose end_time is at or before it.
+    skip. `ended_before` takes final jobs whose end_time is at or before it. `changed_after` takes jobs with a greater
+    sequence, and lists by it instead.
     """
 
     tenant: str
@@ -73,12 +83,13 @@ class Matching:
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     worker_id: int | None = None
     ended_before: int | None = None
+    changed_after: int | None = None
     ascending: bool = False
     dispatch_order: bool = False
     after: int | None = None
 
 
-Query = ByRequest | InLane | Due | HeldBy | Matching
+Query = ByRequest | ByDedupe | InLane | Due | HeldBy | Matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +116,14 @@ class Store(Protocol):
     def reader(self) -> Store:
         """A view for another thread: committed state only, no writes. Close it before the store."""
 
+    def sequence(self, now: int) -> int:
+        """A number for a change: greater than all before, in earlier lives too, and at least `now`."""
+
     def insert(self, jobs: Sequence[Job]) -> None:
-        """Add new jobs. Their ids and request ids are new, their lanes known and like their definitions."""
+        """Add new jobs. Ids, request ids and sequences are new, lanes known and like the definitions.
+
+        No other job that is not final has the same dedupe key of the same user.
+        """
 
     def load(self, job_ids: Sequence[int]) -> dict[int, Job]:
         """Those of the jobs that exist, for a change inside this transaction."""

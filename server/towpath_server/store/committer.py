@@ -15,12 +15,15 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from towpath_server.core.errors import Draining, StoreFull, StoreUnavailable, TowpathError
+from towpath_server.failpoints import reach
 from towpath_server.store.base import Store
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 OutT = TypeVar("OutT")
 TaskT = TypeVar("TaskT")
+
+OnCommit = Callable[[Sequence[object]], None]
 
 MAX_GROUP = 1024
 
@@ -59,29 +62,58 @@ class _Outcome:
     result: object = None
     error: Exception | None = None
 
+    def tell(self) -> None:
+        """Give it to whoever waits."""
+        if self.answer.done():
+            return  # Its caller has gone.
+        if self.error is None:
+            self.answer.set_result(self.result)
+        elif isinstance(self.error, StopIteration):
+            self.answer.set_exception(RuntimeError("a verb raised StopIteration"))  # Futures refuse it.
+        else:
+            self.answer.set_exception(self.error)
+
 
 class Committer:
     """Brings verbs from the event loop to the store, and their outcomes back."""
 
-    def __init__(self, store: Store, clock: Callable[[], int], *, max_group: int = MAX_GROUP) -> None:
-        """`clock` gives microseconds; what the verbs are told never goes backwards."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        on_commit: OnCommit = lambda outcomes: None,
+        *,
+        max_group: int = MAX_GROUP,
+    ) -> None:
+        """`clock` gives microseconds; what the verbs are told never goes backwards.
+
+        `on_commit` gets the outcomes of each commit in the event loop, before anybody else: commit after commit, each
+        whole, and without the errors.
+        """
         self._store = store
         self._clock = clock
+        self._on_commit = on_commit
         self._max_group = max_group
         self._now = 0
         # None ends the thread that takes it.
         self._writes: SimpleQueue[_Write | None] = SimpleQueue()
         self._reads: SimpleQueue[_Read | None] = SimpleQueue()
         self._threads: tuple[Thread, ...] = ()
+        self._started = False
         self._end: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Starts the threads. Called once, inside the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._view = self._store.reader()
+        self._started = True
         self._threads = (
-            Thread(target=self._serve, args=(self._writes, self._commit, self._max_group), name="towpath-writer"),
-            Thread(target=self._serve, args=(self._reads, self._look, 1), name="towpath-reader"),
+            Thread(
+                target=self._serve,
+                args=(self._writes, self._max_group, self._commit, self._answer),
+                name="towpath-writer",
+            ),
+            Thread(target=self._serve, args=(self._reads, 1, self._look, _tell), name="towpath-reader"),
         )
         for thread in self._threads:
             # A loop that ends without stop() must not keep the process alive.
@@ -118,21 +150,25 @@ class Committer:
         self._view.close()
 
     def _new_answer(self) -> asyncio.Future[Any]:
-        if not self._threads:
+        if not self._started:
             raise RuntimeError("start the committer first")
         if self._end is not None:
             raise Draining
         return self._loop.create_future()
 
     def _serve(
-        self, tasks: SimpleQueue[TaskT | None], work: Callable[[list[TaskT]], list[_Outcome]], most: int
+        self,
+        tasks: SimpleQueue[TaskT | None],
+        most: int,
+        work: Callable[[list[TaskT]], list[_Outcome]],
+        answer: Callable[[list[_Outcome]], None],
     ) -> None:
         more = True
         while more:
             group, more = _take(tasks, most)
             outcomes = work(group) if group else []
             with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self._loop.call_soon_threadsafe(_answer, outcomes)
+                self._loop.call_soon_threadsafe(answer, outcomes)
 
     def _commit(self, group: list[_Write]) -> list[_Outcome]:
         self._now = max(self._now, self._clock())
@@ -155,7 +191,17 @@ class Committer:
                 if len(results) != len(writes):
                     raise RuntimeError(f"{verb.name} gave {len(results)} outcomes for {len(writes)} items")
                 outcomes += [_outcome(write, result) for write, result in zip(writes, results, strict=True)]
+            reach("commit.before")
+        reach("commit.after")
         return outcomes
+
+    def _answer(self, outcomes: list[_Outcome]) -> None:
+        reach("answer.before")
+        try:
+            self._on_commit([outcome.result for outcome in outcomes if outcome.error is None])
+        finally:
+            _tell(outcomes)
+        reach("answer.after")
 
     def _look(self, group: list[_Read]) -> list[_Outcome]:
         (read,) = group
@@ -192,14 +238,6 @@ def _outcome(write: _Write, result: object) -> _Outcome:
     return _Outcome(write.answer, result)
 
 
-def _answer(outcomes: list[_Outcome]) -> None:
+def _tell(outcomes: list[_Outcome]) -> None:
     for outcome in outcomes:
-        answer, error = outcome.answer, outcome.error
-        if answer.done():
-            continue  # Its caller has gone.
-        if error is None:
-            answer.set_result(outcome.result)
-        elif isinstance(error, StopIteration):
-            answer.set_exception(RuntimeError("a verb raised StopIteration"))  # Futures refuse it.
-        else:
-            answer.set_exception(error)
+        outcome.tell()

@@ -21,6 +21,8 @@ _FEW = frozenset({JobState.LEASED, JobState.RUNNING, JobState.PAUSED, JobState.C
 def pick(matching: Matching) -> tuple[str, dict[str, Any]]:
     """A query for the ids of the jobs that fit, in order, and its parameters; `:limit` is still to be given."""
     parameters = _parameters(matching)
+    if matching.changed_after is not None:
+        return _by_sequence(matching), parameters
     if matching.dispatch_order:
         return _in_dispatch_order(matching), parameters
     few = bool(matching.states) and _FEW.issuperset(matching.states)
@@ -68,11 +70,18 @@ def _by_lane(matching: Matching) -> str:
 
 def _by_tenant(matching: Matching) -> str:
     order = "" if matching.ascending else "DESC"
-    states = "j.state IN (SELECT value FROM json_each(:states))" if matching.states else "true"
     return f"""
         SELECT d.job_id FROM definitions d CROSS JOIN jobs j ON j.job_id = d.job_id
-        WHERE {_same("d", matching)} AND {_after(matching, "d")} AND {states} AND {_extras(matching)}
+        WHERE {_same("d", matching)} AND {_after(matching, "d")} AND {_state_is_wanted(matching)}
+        AND {_extras(matching)}
         ORDER BY d.job_id {order} LIMIT :limit"""
+
+
+def _by_sequence(matching: Matching) -> str:
+    return f"""
+        SELECT j.job_id FROM jobs j INDEXED BY jobs_by_sequence CROSS JOIN definitions d ON d.job_id = j.job_id
+        WHERE j.sequence > :changed_after AND {_same("d", matching)} AND {_state_is_wanted(matching)}
+        AND {_extras(matching)} ORDER BY j.sequence LIMIT :limit"""
 
 
 def _in_dispatch_order(matching: Matching) -> str:
@@ -86,10 +95,13 @@ def _in_dispatch_order(matching: Matching) -> str:
     return f"SELECT j.job_id FROM {jobs} {order.format('j', ' OFFSET :after')}"
 
 
+def _state_is_wanted(matching: Matching) -> str:
+    return "j.state IN (SELECT value FROM json_each(:states))" if matching.states else "true"
+
+
 def _lanes_with_jobs(matching: Matching, index: str = "", condition: str = "true") -> str:
-    states = "AND j.state IN (SELECT value FROM json_each(:states))" if matching.states else ""
-    return f"""{_lanes(matching)} CROSS JOIN jobs j {index} ON j.lane_id = l.lane_id {states} {_definitions(matching)}
-        WHERE {condition} AND {_extras(matching)}"""
+    return f"""{_lanes(matching)} CROSS JOIN jobs j {index} ON j.lane_id = l.lane_id {_definitions(matching)}
+        WHERE {_state_is_wanted(matching)} AND {condition} AND {_extras(matching)}"""
 
 
 def _lanes(matching: Matching) -> str:
@@ -147,6 +159,7 @@ def _parameters(matching: Matching) -> dict[str, Any]:
         "workspace": matching.workspace,
         "worker_id": matching.worker_id,
         "ended_before": matching.ended_before,
+        "changed_after": matching.changed_after,
         "labels": dumps(dict(matching.labels)),
         "states": dumps([int(state) for state in states]),
         "after": after,

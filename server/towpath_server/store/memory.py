@@ -11,6 +11,7 @@ from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job, JobState
 from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Token, Worker
 from towpath_server.store.base import (
+    ByDedupe,
     ByRequest,
     Count,
     Due,
@@ -47,6 +48,7 @@ class MemoryStore:
         self._changed: _Tables | None = None
         self._spoiled: Exception | None = None
         self._source: MemoryStore | None = None
+        self._sequence = 0
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -69,6 +71,11 @@ class MemoryStore:
         view._source = self
         return view
 
+    def sequence(self, now: int) -> int:
+        """See `Store`."""
+        self._sequence = max(self._sequence + 1, now)
+        return self._sequence
+
     def insert(self, jobs: Sequence[Job]) -> None:
         """See `Store`."""
         tables = self._writable
@@ -82,6 +89,7 @@ class MemoryStore:
                 raise self._spoil(IntegrityViolation(f"request_id {job.definition.request_id} is there already"))
             tables.jobs[job.job_id] = job
             taken.add(_request(job))
+        self._demand_unique()
 
     def load(self, job_ids: Sequence[int]) -> dict[int, Job]:
         """See `Store`."""
@@ -97,6 +105,7 @@ class MemoryStore:
             if before is None or before.revision != job.revision - 1 or len(new) < len(jobs):
                 raise self._spoil(Conflict(what=f"Job {show('job', job.job_id)}"))
         tables.jobs.update(new)
+        self._demand_unique()
         for attempt in past:
             self._demand(attempt.job_id)
             tables.attempts[attempt.job_id, attempt.number] = attempt
@@ -119,6 +128,9 @@ class MemoryStore:
             case ByRequest(tenant, user, request_ids):
                 asked = {(tenant, user, request_id) for request_id in request_ids if request_id}
                 found = [job for job in jobs if _request(job) in asked]
+            case ByDedupe(tenant, user, keys):
+                asked = {(tenant, user, key) for key in keys if key}
+                found = [job for job in jobs if _dedupe(job) in asked and not job.state.is_final]
             case InLane(lane_id):
                 mine = (job for job in jobs if job.lane_id == lane_id and job.state is JobState.QUEUED)
                 found = sorted(mine, key=_dispatch_order)
@@ -130,6 +142,8 @@ class MemoryStore:
             case Matching(dispatch_order=True):
                 found = sorted((job for job in jobs if _fits(job, query)), key=_dispatch_order)
                 skip = query.after or 0
+            case Matching(changed_after=int()):
+                found = sorted((job for job in jobs if _fits(job, query)), key=lambda job: job.sequence)
             case Matching():
                 found = [job for job in jobs if _fits(job, query) and _follows(job, query)]
                 found = found if query.ascending else found[::-1]
@@ -216,6 +230,14 @@ class MemoryStore:
         if job_id not in self._writable.jobs:
             raise self._spoil(IntegrityViolation(f"job {job_id} is not there"))
 
+    def _demand_unique(self) -> None:
+        jobs = self._writable.jobs.values()
+        keys = [_dedupe(job) for job in jobs if job.definition.dedupe_key and not job.state.is_final]
+        if len(set(keys)) < len(keys):
+            raise self._spoil(IntegrityViolation("two jobs that are not final have the same dedupe_key"))
+        if len({job.sequence for job in jobs}) < len(jobs):
+            raise self._spoil(IntegrityViolation("two jobs have the same sequence"))
+
     def _spoil(self, error: Exception) -> Exception:
         self._spoiled = error
         return error
@@ -223,6 +245,10 @@ class MemoryStore:
 
 def _request(job: Job) -> tuple[str, str, str]:
     return (job.definition.tenant, job.definition.user, job.definition.request_id)
+
+
+def _dedupe(job: Job) -> tuple[str, str, str]:
+    return (job.definition.tenant, job.definition.user, job.definition.dedupe_key)
 
 
 def _dispatch_order(job: Job) -> tuple[int, int]:
@@ -252,6 +278,7 @@ def _fits(job: Job, wanted: Matching) -> bool:
         and (wanted.workspace is None or asked.workspace == wanted.workspace)
         and wanted.labels.items() <= asked.labels.items()
         and (wanted.worker_id is None or job.worker_id == wanted.worker_id)
+        and (wanted.changed_after is None or job.sequence > wanted.changed_after)
         and (wanted.ended_before is None or (job.end_time is not None and job.end_time <= wanted.ended_before))
     )
 

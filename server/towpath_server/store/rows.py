@@ -32,13 +32,14 @@ from towpath_server.core.job import (
 Row = tuple[Any, ...]
 
 JOB_COLUMNS = (
-    *("job_id", "lane_id", "priority", "position", "state", "state_reason", "revision", "update_time", "queue_time"),
+    *("job_id", "lane_id", "priority", "position", "state", "state_reason", "revision", "sequence"),
+    *("update_time", "queue_time"),
     *("lease_time", "start_time", "end_time", "due_time", "kill_time", "stall_time"),
     *("attempt", "attempt_count", "lost_count", "lease_token", "lease_session", "lease_confirmed", "last_token"),
-    *("worker_id", "progress", "failure", "result"),
+    *("worker_id", "progress", "failure", "result", "dedupe"),
 )
 DEFINITION_COLUMNS = (
-    *("job_id", "tenant", "user", "workspace", "queue", "job_type", "concurrency_key", "request_id"),
+    *("job_id", "tenant", "user", "workspace", "queue", "job_type", "concurrency_key", "request_id", "dedupe_key"),
     *("create_time", "schedule_time", "labels", "policy", "request_hash", "annotations", "spec"),
 )
 
@@ -60,10 +61,12 @@ def job_row(job: Job) -> Row:
         held = (lease.token, lease.session_id, int(lease.confirmed))
     return (
         *(job.job_id, job.lane_id, int(job.priority), job.position, int(job.state), job.state_reason, job.revision),
-        *(job.update_time, job.queue_time, job.lease_time, job.start_time, job.end_time, job.due_time),
+        *(job.sequence, job.update_time, job.queue_time, job.lease_time, job.start_time, job.end_time, job.due_time),
         *(job.kill_time, job.stall_time, job.attempt, job.attempt_count, job.lost_count),
         *held,
-        *(job.last_token, job.worker_id, _progress_text(job.progress), failure_text(job.failure), job.result),
+        *(job.last_token, job.worker_id, _progress_text(job.progress), failure_text(job.failure)),
+        job.result,
+        dedupe_text(job.definition) if job.definition.dedupe_key else None,
     )
 
 
@@ -72,7 +75,7 @@ def definition_row(job: Job) -> Row:
     asked = job.definition
     return (
         *(job.job_id, asked.tenant, asked.user, asked.workspace, asked.queue, asked.job_type, asked.concurrency_key),
-        *(asked.request_id, asked.create_time, asked.schedule_time),
+        *(asked.request_id, asked.dedupe_key, asked.create_time, asked.schedule_time),
         dumps(dict(asked.labels)) if asked.labels else None,
         _policy_text(asked.timeouts, asked.retry, asked.max_lost, asked.requirements),
         *(asked.request_hash, asked.annotations, asked.spec),
@@ -80,7 +83,7 @@ def definition_row(job: Job) -> Row:
 
 
 def read_job(row: Sequence[Any]) -> Job:
-    """The job of a row of JOB_COLUMNS followed by DEFINITION_COLUMNS without its job_id."""
+    """The job of a row of JOB_COLUMNS without dedupe, followed by DEFINITION_COLUMNS without its job_id."""
     (
         job_id,
         lane_id,
@@ -89,6 +92,7 @@ def read_job(row: Sequence[Any]) -> Job:
         state,
         state_reason,
         revision,
+        sequence,
         update_time,
         queue_time,
         lease_time,
@@ -119,6 +123,7 @@ def read_job(row: Sequence[Any]) -> Job:
         state=_STATES[state],
         state_reason=state_reason,
         revision=revision,
+        sequence=sequence,
         update_time=update_time,
         queue_time=queue_time,
         lease_time=lease_time,
@@ -147,6 +152,7 @@ def _read_definition(
     job_type: str,
     concurrency_key: str,
     request_id: str,
+    dedupe_key: str,
     create_time: int,
     schedule_time: int | None,
     labels: str | None,
@@ -174,7 +180,13 @@ def _read_definition(
         create_time=create_time,
         schedule_time=schedule_time,
         concurrency_key=concurrency_key,
+        dedupe_key=dedupe_key,
     )
+
+
+def dedupe_text(asked: Definition) -> str:
+    """Whose dedupe key it is, and the key: unique among the jobs that are not final."""
+    return dumps((asked.tenant, asked.user, asked.dedupe_key))
 
 
 @lru_cache(4096)

@@ -35,6 +35,7 @@ class SqliteTables:
         self._connection = connection
         # What was given out in this transaction: a definition that comes back as the same object needs no write.
         self._definitions: dict[int, Definition] = {}
+        self._sequence: int = connection.value(_SQL["last_sequence"])
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -48,6 +49,11 @@ class SqliteTables:
     def reader(self) -> Store:
         """See `Store`."""
         return SqliteTables(self._path, Connection(self._path, read_only=True))
+
+    def sequence(self, now: int) -> int:
+        """See `Store`."""
+        self._sequence = max(self._sequence + 1, now)
+        return self._sequence
 
     def insert(self, jobs: Sequence[Job]) -> None:
         """See `Store`."""
@@ -201,6 +207,8 @@ def _pick(query: Query) -> tuple[str, dict[str, Any]]:
         case base.ByRequest(tenant, user, request_ids):
             wanted = rows.dumps(request_ids)
             return _SQL["by_request"], {"tenant": tenant, "user": user, "request_ids": wanted}
+        case base.ByDedupe(tenant, user, keys):
+            return _SQL["by_dedupe"], {"keys": rows.dumps([rows.dumps((tenant, user, key)) for key in keys if key])}
         case base.InLane(lane_id):
             return _SQL["in_lane"], {"lane_id": lane_id}
         case base.Due(now):

@@ -10,7 +10,7 @@ from towpath_server.core.events import Event
 from towpath_server.core.ids import show
 from towpath_server.core.job import Job
 from towpath_server.core.records import Principal
-from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.store.base import Matching, Store
 from towpath_server.store.committer import Verb
 
@@ -76,32 +76,33 @@ def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded 
     return outcomes
 
 
-def delete(store: Store, now: int, items: Sequence[Deletion]) -> list[tuple[Change, ...] | TowpathError]:
+def delete(store: Store, now: int, items: Sequence[Deletion]) -> list[Committed | TowpathError]:
     """Delete final jobs."""
     jobs = store.load(list(dict.fromkeys(item.job_id for item in items)))
-    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    gone: list[int] = []
+    outcomes: list[Committed | TowpathError] = []
     for item in items:
         try:
             job = visible(item.principal, item.job_id, jobs.get(item.job_id))
             if not job.state.is_final:
                 raise NotFinal(job_id=show("job", job.job_id), state=job.state.name)
-            outcomes.append((Change(jobs.pop(item.job_id), None),))
+            outcomes.append(Committed((Change(jobs.pop(item.job_id), None),)))
+            gone.append(item.job_id)
         except TowpathError as error:
             outcomes.append(error)
-    gone = [outcome[0].before.job_id for outcome in outcomes if isinstance(outcome, tuple) and outcome[0].before]
     if gone:
         store.delete(gone)
     return outcomes
 
 
-def sweep(store: Store, now: int, items: Sequence[Sweep]) -> list[tuple[Change, ...] | TowpathError]:
+def sweep(store: Store, now: int, items: Sequence[Sweep]) -> list[Committed | TowpathError]:
     """Delete final jobs of tenants, a bounded number each."""
-    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    outcomes: list[Committed | TowpathError] = []
     for item in items:
         query = Matching(tenant=item.tenant, ended_before=item.ended_before, ascending=True)
         jobs = store.find(query, item.limit)
         store.delete([job.job_id for job in jobs])
-        outcomes.append(tuple(Change(job, None) for job in jobs))
+        outcomes.append(Committed(tuple(Change(job, None) for job in jobs)))
     return outcomes
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from towpath_server.core import lifecycle
 from towpath_server.core.errors import RequestIdReused, TowpathError
 from towpath_server.core.events import Claimed
+from towpath_server.core.evolve import evolve
 from towpath_server.core.job import Definition, Job, Lease, Priority
 from towpath_server.core.records import Lane, Queue
 from towpath_server.scheduler.changes import Change
@@ -60,7 +61,7 @@ def run(store: Store, now: int, items: Sequence[CreateItem]) -> list[Created | T
             key = _key(draft.definition)
             job = known.get(key) if key is not None else None
             if job is None:
-                job = new[draft.job_id] = _born(draft, now)
+                job = new[draft.job_id] = _born(draft, now, store.sequence(now))
                 changes.append(Change(None, job))
                 if key is not None:
                     known[key] = job
@@ -77,9 +78,11 @@ def run(store: Store, now: int, items: Sequence[CreateItem]) -> list[Created | T
     return outcomes
 
 
-def _born(draft: Draft, now: int) -> Job:
+def _born(draft: Draft, now: int, sequence: int) -> Job:
     job = lifecycle.create(draft.job_id, draft.definition, draft.lane_id, draft.priority, now)
-    return lifecycle.apply(job, Claimed(draft.lease), now) if draft.lease is not None else job
+    if draft.lease is not None:
+        job = lifecycle.apply(job, Claimed(draft.lease), now)
+    return evolve(job, sequence=sequence)
 
 
 def _key(definition: Definition) -> RequestKey | None:

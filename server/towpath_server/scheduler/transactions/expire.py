@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from towpath_server.core.clocks import next_due, overdue, postpone
 from towpath_server.core.errors import TowpathError
-from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.store.base import Due, HeldBy, Store
 from towpath_server.store.committer import Verb
 
@@ -60,9 +60,9 @@ def expire(store: Store, now: int, items: Sequence[ExpireItem]) -> list[Expired 
     return [first, *(Expired((), first.next_due) for _ in items[1:])]
 
 
-def grant_boot_grace(store: Store, now: int, items: Sequence[BootGrace]) -> list[tuple[Change, ...] | TowpathError]:
+def grant_boot_grace(store: Store, now: int, items: Sequence[BootGrace]) -> list[Committed | TowpathError]:
     """Put the clocks of held jobs off; tells every held job, so that the sessions can be rebuilt."""
-    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    outcomes: list[Committed | TowpathError] = []
     for item in items:
         held = [job for session_id in item.session_ids for job in store.find(HeldBy(session_id), item.limit)]
         changes = Changes(store, {job.job_id: job for job in held}, now)
@@ -71,7 +71,7 @@ def grant_boot_grace(store: Store, now: int, items: Sequence[BootGrace]) -> list
             if later is not job:
                 changes.put(job, later)
         changes.save()
-        outcomes.append(tuple(Change(None, job) for job in changes.jobs()))
+        outcomes.append(Committed(tuple(Change(None, job) for job in changes.jobs())))
     return outcomes
 
 

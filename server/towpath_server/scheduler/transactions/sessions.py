@@ -9,7 +9,7 @@ from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Adopted, Confirmed, Released, WorkerLost
 from towpath_server.core.job import Job
 from towpath_server.core.records import ModelRecord, Worker
-from towpath_server.scheduler.changes import Change, Changes
+from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.messages import HeldLease
 from towpath_server.store.base import HeldBy, Store
 from towpath_server.store.committer import Verb
@@ -84,9 +84,9 @@ def _counts_late(job: Job | None, lease: HeldLease) -> bool:
     return job is not None and job.lease is None and job.last_token == lease.token != ""
 
 
-def end(store: Store, now: int, items: Sequence[End]) -> list[tuple[Change, ...] | TowpathError]:
+def end(store: Store, now: int, items: Sequence[End]) -> list[Committed | TowpathError]:
     """End sessions."""
-    outcomes: list[tuple[Change, ...] | TowpathError] = []
+    outcomes: list[Committed | TowpathError] = []
     for item in items:
         held = store.find(HeldBy(item.session_id), MOST_HELD)
         changes = Changes(store, {job.job_id: job for job in held}, now)
@@ -95,12 +95,12 @@ def end(store: Store, now: int, items: Sequence[End]) -> list[tuple[Change, ...]
                 changes.apply(job.job_id, Released(job.lease.token, "the worker stopped"))
             else:
                 changes.apply(job.job_id, WorkerLost())
-        outcomes.append(tuple(changes.save()))
+        outcomes.append(Committed(tuple(changes.save())))
         store.put([item.worker])
     return outcomes
 
 
-def recount(store: Store, now: int, items: Sequence[Recount]) -> list[tuple[Change, ...] | TowpathError]:
+def recount(store: Store, now: int, items: Sequence[Recount]) -> list[Committed | TowpathError]:
     """Hold what the scheduler thinks that sessions hold against what they say."""
     ids = [lease.job_id for item in items for lease in item.confirmed]
     ids += [job_id for item in items for job_id in item.forgotten]
@@ -112,8 +112,7 @@ def recount(store: Store, now: int, items: Sequence[Recount]) -> list[tuple[Chan
         for job_id in item.forgotten:
             if _held(changes.get(job_id), item.session_id, None):
                 changes.apply(job_id, WorkerLost())
-    told = tuple(changes.save())
-    return [told, *(() for _ in items[1:])]
+    return [Committed(tuple(changes.save())), *(Committed() for _ in items[1:])]
 
 
 def _held(job: Job | None, session_id: str, token: str | None) -> bool:

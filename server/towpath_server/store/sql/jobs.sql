@@ -2,12 +2,12 @@
 -- {picked} names the jobs, in order. A blob of more than 8 KiB is left out (NULL, a result 0) and comes by itself.
 -- name: packed
 SELECT json_group_array(json_array(
-  j.job_id, j.lane_id, j.priority, j.position, j.state, j.state_reason, j.revision, j.update_time, j.queue_time,
+  j.job_id, j.lane_id, j.priority, j.position, j.state, j.state_reason, j.revision, j.sequence, j.update_time, j.queue_time,
   j.lease_time, j.start_time, j.end_time, j.due_time, j.kill_time, j.stall_time, j.attempt, j.attempt_count,
   j.lost_count, j.lease_token, j.lease_session, j.lease_confirmed, j.last_token, j.worker_id, j.progress, j.failure,
   CASE WHEN j.result IS NULL THEN NULL WHEN length(j.result) <= 8192 THEN hex(j.result) ELSE 0 END,
-  d.tenant, d.user, d.workspace, d.queue, d.job_type, d.concurrency_key, d.request_id, d.create_time, d.schedule_time,
-  d.labels, d.policy, hex(d.request_hash),
+  d.tenant, d.user, d.workspace, d.queue, d.job_type, d.concurrency_key, d.request_id, d.dedupe_key, d.create_time,
+  d.schedule_time, d.labels, d.policy, hex(d.request_hash),
   CASE WHEN length(d.annotations) <= 8192 THEN hex(d.annotations) END,
   CASE WHEN length(d.spec) <= 8192 THEN hex(d.spec) END))
 FROM ({picked}) p CROSS JOIN jobs j ON j.job_id = p.job_id CROSS JOIN definitions d ON d.job_id = p.job_id
@@ -24,6 +24,10 @@ SELECT job_id FROM definitions INDEXED BY definitions_request
 WHERE tenant = :tenant AND user = :user AND request_id <> '' AND request_id IN (SELECT value FROM json_each(:request_ids))
 ORDER BY job_id LIMIT :limit
 
+-- name: by_dedupe
+SELECT job_id FROM jobs INDEXED BY jobs_dedupe
+WHERE dedupe IS NOT NULL AND state < 8 AND dedupe IN (SELECT value FROM json_each(:keys)) ORDER BY job_id LIMIT :limit
+
 -- name: in_lane
 SELECT job_id FROM jobs INDEXED BY jobs_queued WHERE lane_id = :lane_id AND state = 3
 ORDER BY priority DESC, position LIMIT :limit
@@ -33,6 +37,9 @@ SELECT job_id FROM jobs WHERE due_time <= :now ORDER BY due_time, job_id LIMIT :
 
 -- name: held_by
 SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT :limit
+
+-- name: last_sequence
+SELECT ifnull(max(sequence), 0) FROM jobs
 
 -- name: next_due
 SELECT min(due_time) FROM jobs WHERE due_time IS NOT NULL
