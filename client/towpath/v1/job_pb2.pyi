@@ -112,6 +112,34 @@ PRIORITY_CRITICAL: Priority.ValueType  # 4
 """Before all others."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _ConflictPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConflictPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConflictPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONFLICT_POLICY_UNSPECIFIED: _ConflictPolicy.ValueType  # 0
+    """Taken as CONFLICT_POLICY_REJECT."""
+    CONFLICT_POLICY_REJECT: _ConflictPolicy.ValueType  # 1
+    """The call fails with ALREADY_EXISTS, and its ErrorInfo names the other job."""
+    CONFLICT_POLICY_RETURN_EXISTING: _ConflictPolicy.ValueType  # 2
+    """The other job is returned, and none is made."""
+    CONFLICT_POLICY_REPLACE: _ConflictPolicy.ValueType  # 3
+    """The other job is cancelled at once, also while it runs, and this one takes its place."""
+
+class ConflictPolicy(_ConflictPolicy, metaclass=_ConflictPolicyEnumTypeWrapper):
+    """What becomes of a new job whose dedupe_key belongs to another one that is not final."""
+
+CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy.ValueType  # 0
+"""Taken as CONFLICT_POLICY_REJECT."""
+CONFLICT_POLICY_REJECT: ConflictPolicy.ValueType  # 1
+"""The call fails with ALREADY_EXISTS, and its ErrorInfo names the other job."""
+CONFLICT_POLICY_RETURN_EXISTING: ConflictPolicy.ValueType  # 2
+"""The other job is returned, and none is made."""
+CONFLICT_POLICY_REPLACE: ConflictPolicy.ValueType  # 3
+"""The other job is cancelled at once, also while it runs, and this one takes its place."""
+Global___ConflictPolicy: _TypeAlias = ConflictPolicy  # noqa: Y015
+
 class _JobView:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -267,6 +295,8 @@ class Job(_message.Message):
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     MAX_LOST_FIELD_NUMBER: _builtins.int
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    DEDUPE_KEY_FIELD_NUMBER: _builtins.int
+    CONFLICT_POLICY_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATE_REASON_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
@@ -293,6 +323,10 @@ class Job(_message.Message):
     """Which of the waiting jobs goes first."""
     max_lost: _builtins.int
     """How many deliveries may be lost to dead workers before the job fails. Default 3."""
+    dedupe_key: _builtins.str
+    """At most one job of a user that is not final has this key. Empty: no such rule."""
+    conflict_policy: Global___ConflictPolicy.ValueType
+    """Input only. What to do where another job has the dedupe_key."""
     state: Global___JobState.ValueType
     """Output only. Where the job stands."""
     state_reason: _builtins.str
@@ -435,6 +469,8 @@ class Job(_message.Message):
         retry_policy: Global___RetryPolicy | None = ...,
         max_lost: _builtins.int | None = ...,
         requirements: Global___Requirements | None = ...,
+        dedupe_key: _builtins.str = ...,
+        conflict_policy: Global___ConflictPolicy.ValueType = ...,
         state: Global___JobState.ValueType = ...,
         state_reason: _builtins.str = ...,
         progress: Global___Progress | None = ...,
@@ -448,7 +484,7 @@ class Job(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt_count", b"_attempt_count", "_lost_count", b"_lost_count", "_max_lost", b"_max_lost", "annotations", b"annotations", "attempt_count", b"attempt_count", "cancel_grace", b"cancel_grace", "create_time", b"create_time", "custom", b"custom", "end_time", b"end_time", "execution_timeout", b"execution_timeout", "failure", b"failure", "lease_time", b"lease_time", "list_models", b"list_models", "lost_count", b"lost_count", "max_lost", b"max_lost", "predict", b"predict", "progress", b"progress", "queue_time", b"queue_time", "queue_timeout", b"queue_timeout", "requirements", b"requirements", "result", b"result", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "spec", b"spec", "stall_timeout", b"stall_timeout", "start_time", b"start_time", "total_timeout", b"total_timeout", "train", b"train", "ttl", b"ttl", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt_count", b"_attempt_count", "_lost_count", b"_lost_count", "_max_lost", b"_max_lost", "annotations", b"annotations", "attempt", b"attempt", "attempt_count", b"attempt_count", "cancel_grace", b"cancel_grace", "create_time", b"create_time", "custom", b"custom", "end_time", b"end_time", "etag", b"etag", "execution_timeout", b"execution_timeout", "failure", b"failure", "job_id", b"job_id", "job_type", b"job_type", "labels", b"labels", "lease_time", b"lease_time", "list_models", b"list_models", "lost_count", b"lost_count", "max_lost", b"max_lost", "predict", b"predict", "priority", b"priority", "progress", b"progress", "queue", b"queue", "queue_time", b"queue_time", "queue_timeout", b"queue_timeout", "requirements", b"requirements", "result", b"result", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "spec", b"spec", "stall_timeout", b"stall_timeout", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "tenant", b"tenant", "total_timeout", b"total_timeout", "train", b"train", "ttl", b"ttl", "update_time", b"update_time", "user", b"user", "worker_id", b"worker_id", "workspace", b"workspace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt_count", b"_attempt_count", "_lost_count", b"_lost_count", "_max_lost", b"_max_lost", "annotations", b"annotations", "attempt", b"attempt", "attempt_count", b"attempt_count", "cancel_grace", b"cancel_grace", "conflict_policy", b"conflict_policy", "create_time", b"create_time", "custom", b"custom", "dedupe_key", b"dedupe_key", "end_time", b"end_time", "etag", b"etag", "execution_timeout", b"execution_timeout", "failure", b"failure", "job_id", b"job_id", "job_type", b"job_type", "labels", b"labels", "lease_time", b"lease_time", "list_models", b"list_models", "lost_count", b"lost_count", "max_lost", b"max_lost", "predict", b"predict", "priority", b"priority", "progress", b"progress", "queue", b"queue", "queue_time", b"queue_time", "queue_timeout", b"queue_timeout", "requirements", b"requirements", "result", b"result", "retry_policy", b"retry_policy", "schedule_time", b"schedule_time", "spec", b"spec", "stall_timeout", b"stall_timeout", "start_time", b"start_time", "state", b"state", "state_reason", b"state_reason", "tenant", b"tenant", "total_timeout", b"total_timeout", "train", b"train", "ttl", b"ttl", "update_time", b"update_time", "user", b"user", "worker_id", b"worker_id", "workspace", b"workspace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt_count: _TypeAlias = _typing.Literal["attempt_count"]  # noqa: Y015
     _WhichOneofArgType__attempt_count: _TypeAlias = _typing.Literal["_attempt_count", b"_attempt_count"]  # noqa: Y015

@@ -211,7 +211,8 @@ class JobServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchJobs(self, request, context):
-        """Each change of the jobs that fit the filter, from now on.
+        """Each change of the jobs that fit the filter, from now on or from a sequence on. Who reads too slowly is dropped with
+        UNAVAILABLE, SLOW_CONSUMER, and goes on from the last sequence that it got.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -58,7 +58,9 @@ class JobServiceStub:
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """The job now, and after each change, until it is final. Changes in quick succession are told as one."""
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
-    """Each change of the jobs that fit the filter, from now on."""
+    """Each change of the jobs that fit the filter, from now on or from a sequence on. Who reads too slowly is dropped with
+    UNAVAILABLE, SLOW_CONSUMER, and goes on from the last sequence that it got.
+    """
     StreamJobLogs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.StreamJobLogsRequest, _job_service_pb2.StreamJobLogsResponse]
     """What the job's handler wrote."""
     ListJobAttempts: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobAttemptsRequest, _job_service_pb2.ListJobAttemptsResponse]
@@ -98,7 +100,9 @@ class JobServiceAsyncStub(JobServiceStub):
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """The job now, and after each change, until it is final. Changes in quick succession are told as one."""
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
-    """Each change of the jobs that fit the filter, from now on."""
+    """Each change of the jobs that fit the filter, from now on or from a sequence on. Who reads too slowly is dropped with
+    UNAVAILABLE, SLOW_CONSUMER, and goes on from the last sequence that it got.
+    """
     StreamJobLogs: _aio.UnaryStreamMultiCallable[_job_service_pb2.StreamJobLogsRequest, _job_service_pb2.StreamJobLogsResponse]  # type: ignore[assignment]
     """What the job's handler wrote."""
     ListJobAttempts: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobAttemptsRequest, _job_service_pb2.ListJobAttemptsResponse]  # type: ignore[assignment]
@@ -213,7 +217,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.WatchJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobsResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobsResponse]]:
-        """Each change of the jobs that fit the filter, from now on."""
+        """Each change of the jobs that fit the filter, from now on or from a sequence on. Who reads too slowly is dropped with
+        UNAVAILABLE, SLOW_CONSUMER, and goes on from the last sequence that it got.
+        """
 
     @_abc_1.abstractmethod
     def StreamJobLogs(
