@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 
-from support.lives import CRASH, FIRST, HOPELESS, NOW, ONE_TRY, SECOND_LEASE, SITUATIONS, lease, live, running
+from support.lives import CRASH, FIRST, HOPELESS, MINUTE, NOW, ONE_TRY, SECOND_LEASE, SITUATIONS, lease, live, running
 from towpath_server.core import events as e
 from towpath_server.core.errors import LeaseSuperseded, TowpathError
 from towpath_server.core.job import Job, JobState
@@ -75,7 +76,7 @@ def test_an_offer_that_was_never_taken_ends_with_its_token() -> None:
 
 # Where no lease is left, these are the only words with the latest token that still count.
 STILL_COUNTS = {
-    "lost": {"succeeded"},
+    "lost": {"succeeded", "adopted"},
     "succeeded": {"succeeded"},
     "failed": {"failed"},
     "cancelled": {"released", "unable"},
@@ -125,8 +126,17 @@ def test_the_first_outcome_stands(end: e.Event, late: e.Event) -> None:
 def test_a_late_result_counts_while_nobody_else_has_the_job() -> None:
     job = live(SITUATIONS["lost"](), e.Succeeded(FIRST, b"late"))
     assert (job.state, job.result, job.failure) == (JobState.SUCCEEDED, b"late", None)
-    assert (job.attempt_count, job.lost_count) == (1, 1)
+    assert (job.attempt_count, job.lost_count) == (1, 0)
     assert apply(job, e.Succeeded(FIRST, b"late"), NOW + 1) is job
+
+
+def test_a_worker_that_comes_back_goes_on_with_the_job_that_nobody_else_was_given() -> None:
+    lost = SITUATIONS["lost"]()
+    job = apply(lost, e.Adopted(FIRST, "session-2"), NOW + 10 * MINUTE)
+    assert (job.state, job.attempt, job.attempt_count, job.lost_count) == (JobState.RUNNING, lost.attempt, 0, 0)
+    assert job.lease == replace(lease(session="session-2"), confirmed=True)
+    # Its clocks begin anew: while its machine slept nothing could run.
+    assert (job.lease_time, job.start_time, job.due_time) == (NOW + 10 * MINUTE, NOW + 10 * MINUTE, NOW + 11 * MINUTE)
 
 
 def test_a_session_hands_its_lease_to_the_next_one() -> None:

@@ -25,7 +25,7 @@ TABLE = """
 due         QUE       QUE     -      -    -       -         -          -       -        -          -      -            -         -      -         -
 claimed     -         -       LEA    LEA  -       -         -          -       -        -          -      -            -         -      -         -
 confirmed   x         x       x      x    LEA     =         =          =       =        =          x      x            x         x      x         x
-adopted     x         x       x      x    LEA     LEA       LEA        RUN     RUN      ING        x      x            x         x      x         x
+adopted     x         x       x      RUN  LEA     LEA       LEA        RUN     RUN      ING        x      x            x         x      x         x
 offer_lost  -         -       -      -    QUE     =         =          -       -        -          -      -            -         -      -         -
 started     x         x       x      x    RUN     RUN       RUN        =       =        =          x      x            x         x      x         x
 progressed  x         x       x      x    RUN     RUN       RUN        RUN     RUN      ING        x      x            x         x      x         x

@@ -65,6 +65,7 @@ async def sleeper(s: Stage) -> tuple[Registered, Job, Connection]:
     await s.tick(16)
     assert await s.state(job) is JobState.QUEUED
     worker = await again(s, worker, job)
+    assert await s.state(job) is JobState.RUNNING
     return worker, job, connect(s, worker)
 
 
@@ -162,7 +163,7 @@ async def test_a_sleeper_is_told_when_its_job_is_cancelled() -> None:
         _, job, stream = await sleeper(s)
         await s.scheduler.jobs.cancel(ADA, job.job_id, "", force=False)
         told = await order(stream)
-        assert (told.type, told.token) == (DirectiveType.ABANDON, token(job))
+        assert (told.type, told.token) == (DirectiveType.CANCEL, token(job))
 
 
 async def test_profiles_that_no_worker_has_any_more_are_forgotten() -> None:

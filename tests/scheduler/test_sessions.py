@@ -9,7 +9,17 @@ import pytest
 from support.stage import ADA, INTERVALS, Hands, Stage, stage
 from towpath_server.core.errors import SessionUnknown
 from towpath_server.core.events import Failed, Progressed, Released, Started, Succeeded
-from towpath_server.core.job import SECOND, Failure, FailureCause, Job, JobState, Progress, RetryPolicy, Timeouts
+from towpath_server.core.job import (
+    SECOND,
+    AttemptOutcome,
+    Failure,
+    FailureCause,
+    Job,
+    JobState,
+    Progress,
+    RetryPolicy,
+    Timeouts,
+)
 from towpath_server.core.records import Machine
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import (
@@ -146,15 +156,23 @@ async def test_a_late_result_is_refused_once_somebody_else_has_the_job() -> None
         assert (await s.get(job)).result == b"right"
 
 
-async def test_a_sleeper_is_told_when_its_job_is_given_to_another() -> None:
+async def test_a_sleeper_goes_on_with_its_job_and_is_not_given_it_again() -> None:
     async with stage() as s:
-        worker = await s.worker()
+        worker = await s.worker(slots=2)
         job, _ = await running(s, worker)
         await s.tick(16)
-        stream = connect(s, await again(s, worker, job))
-        stream.heartbeat(held(job))
-        await s.lease(await s.worker())
-        assert [order.type for order in await orders(stream)] == [DirectiveType.ABANDON]
+        assert (await s.get(job)).lost_count == 1
+        session = await again(s, worker, job)
+        assert await s.lease(session) == []
+        assert await s.lease(await s.worker()) == []
+        taken_up = await s.get(job)
+        assert (taken_up.state, taken_up.attempt, taken_up.lost_count) == (JobState.RUNNING, 1, 0)
+        assert [(one.number, one.outcome) for one in await s.scheduler.jobs.attempts(ADA, job.job_id)] == [(1, None)]
+        await s.tick(16)
+        again_lost = await s.get(job)
+        assert (again_lost.state, again_lost.lost_count) == (JobState.QUEUED, 1)
+        outcomes = [one.outcome for one in await s.scheduler.jobs.attempts(ADA, job.job_id)]
+        assert outcomes == [AttemptOutcome.LOST]
 
 
 async def test_a_worker_that_registers_again_goes_on_with_what_it_names_and_loses_the_rest() -> None:

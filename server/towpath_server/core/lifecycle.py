@@ -40,7 +40,7 @@ from towpath_server.core.events import (
 )
 from towpath_server.core.evolve import evolve
 from towpath_server.core.ids import show
-from towpath_server.core.job import SECOND, Definition, Failure, FailureCause, Job, JobState, Priority
+from towpath_server.core.job import SECOND, Definition, Failure, FailureCause, Job, JobState, Lease, Priority
 
 # What the scheduler allows beyond the grace for the worker's own kill to be told.
 FORCE_MARGIN = 5 * SECOND
@@ -58,6 +58,7 @@ TRANSITIONS: Mapping[JobState, Mapping[type[Event], tuple[JobState, ...]]] = {
     },
     S.QUEUED: {
         Claimed: (S.LEASED,),
+        Adopted: (S.RUNNING,),
         Succeeded: (S.SUCCEEDED,),
         TimedOut: (S.TIMED_OUT,),
         Cancel: (S.CANCELLED,),
@@ -218,8 +219,14 @@ def _confirmed(job: Job, event: Confirmed, now: int) -> Job:
 
 
 def _adopted(job: Job, event: Adopted, now: int) -> Job:
-    assert job.lease is not None
-    return evolve(job, lease=replace(job.lease, session_id=event.session_id, confirmed=True))
+    if job.lease is not None:
+        return evolve(job, lease=replace(job.lease, session_id=event.session_id, confirmed=True))
+    # The worker was away, and nobody else was given the job: the delivery was not lost after all. Its clocks begin
+    # anew, for while its machine slept nothing could run.
+    assert job.worker_id is not None
+    lease = Lease(job.last_token, job.worker_id, event.session_id, confirmed=True)
+    again = evolve(job, state=S.RUNNING, state_reason="", lease=lease, lost_count=job.lost_count - 1)
+    return evolve(again, lease_time=now, start_time=now, stall_time=now)
 
 
 def _offer_lost(job: Job, event: OfferLost, now: int) -> Job:
@@ -248,7 +255,13 @@ def _succeeded(job: Job, event: Succeeded, now: int) -> Job:
         return job
     done = _over(job, S.SUCCEEDED, now, "", last_token=_token(job))
     return evolve(
-        done, result=event.result, failure=None, attempt_count=job.attempt_count + 1, start_time=job.start_time or now
+        done,
+        result=event.result,
+        failure=None,
+        attempt_count=job.attempt_count + 1,
+        # A late one: the delivery that was counted as lost was not.
+        lost_count=job.lost_count - (job.lease is None),
+        start_time=job.start_time or now,
     )
 
 
@@ -378,7 +391,7 @@ _UNPROVED = Due | Claimed | OfferLost | WorkerLost | TimedOut | Cancel | Forced 
 
 _AFTER_THE_LEASE: Mapping[JobState, tuple[type[Event], ...]] = {
     **dict.fromkeys(JobState, ()),
-    S.QUEUED: (Succeeded,),
+    S.QUEUED: (Succeeded, Adopted),
     S.SUCCEEDED: (Succeeded,),
     S.FAILED: (Failed,),
     S.CANCELLED: (Released,),

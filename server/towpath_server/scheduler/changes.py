@@ -51,6 +51,10 @@ class Changes:
         """The changes of these jobs, those of them that exist."""
         return cls(store, store.load(list(dict.fromkeys(job_ids))), now)
 
+    def take(self, job: Job) -> None:
+        """Another job of this transaction, as it was loaded."""
+        self._before[job.job_id] = self._current[job.job_id] = job
+
     def get(self, job_id: int) -> Job | None:
         """The job as it stands in this transaction."""
         return self._current.get(job_id)

@@ -61,8 +61,6 @@ class Effects:
             session.held[after.job_id] = Held(new.token, new.confirmed)
             if after.state is JobState.CANCELLING and (before is None or before.state is not JobState.CANCELLING):
                 session.order(cancel_order(after, new))
-        if before is not None and old is None and before.last_token != after.last_token and not reported:
-            self._overtaken(before)
 
     def _ended(self, after: Job, lease: Lease, reported: bool) -> None:
         session = self._sessions.get(lease.session_id)
@@ -73,15 +71,6 @@ class Effects:
             order = ORDERS.get(after.state, DirectiveType.ABANDON)
             grace = after.definition.timeouts.cancel_grace if order is DirectiveType.PAUSE else 0
             session.order(Directive(order, after.job_id, lease.token, after.state_reason, grace))
-
-    def _overtaken(self, before: Job) -> None:
-        """A worker that was thought lost may still run the job, and its result does not count any more."""
-        if not before.last_token:
-            return
-        for session in self._sessions:
-            if session.late.get(before.job_id) == before.last_token:
-                del session.late[before.job_id]
-                session.order(Directive(DirectiveType.ABANDON, before.job_id, before.last_token, "the lease is over"))
 
 
 def cancel_order(job: Job, lease: Lease) -> Directive:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Adopted, Confirmed, Released, WorkerLost
-from towpath_server.core.job import Job
+from towpath_server.core.job import Job, JobState
 from towpath_server.core.records import ModelRecord, Worker
 from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.messages import HeldLease
@@ -19,7 +19,10 @@ MOST_HELD = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A session begins; `old_session_id` is the one before. The worker goes on with the leases that it names."""
+    """A session begins; `old_session_id` is the one before.
+
+    The worker goes on with the leases that it names, also with those that were thought lost and given to nobody since.
+    """
 
     worker: Worker
     old_session_id: str
@@ -71,6 +74,12 @@ def _begin(store: Store, now: int, item: Begin) -> Begun:
             changes.apply(job.job_id, Adopted(lease.token, item.worker.session_id))
         else:
             changes.apply(job.job_id, WorkerLost())
+    for lease in list(named.values()):
+        lost = others.get(lease.job_id)
+        if lost is not None and _can_go_on(lost, lease, item.worker):
+            changes.take(lost)
+            changes.apply(lost.job_id, Adopted(lease.token, item.worker.session_id))
+            del named[lost.job_id]
     late = tuple(lease for lease in named.values() if _counts_late(others.get(lease.job_id), lease))
     superseded = tuple(lease for lease in named.values() if lease not in late)
     told = changes.save()
@@ -78,6 +87,10 @@ def _begin(store: Store, now: int, item: Begin) -> Begun:
     if item.gone_models:
         store.remove(list(item.gone_models))
     return Begun(tuple(told), late, superseded)
+
+
+def _can_go_on(job: Job, lease: HeldLease, worker: Worker) -> bool:
+    return job.state is JobState.QUEUED and job.worker_id == worker.worker_id and job.last_token == lease.token != ""
 
 
 def _counts_late(job: Job | None, lease: HeldLease) -> bool:
