@@ -13,6 +13,7 @@ from support import fake_cli_server as fake
 from support.cli_runner import Run, runner
 from support.fake_cli_rest import MODEL_ID, NEW_SECRET, WORKER_ID
 from towpath.cli.exit_codes import ExitCode
+from towpath.v1 import job_pb2
 
 JOB = "job_0000000000001"
 
@@ -69,11 +70,12 @@ def test_train_sends_a_small_local_table(run: Run, jobs: fake.Jobs, tmp_path: Pa
 
 def test_predict_prints_and_saves(run: Run, jobs: fake.Jobs, tmp_path: Path) -> None:
     saved = tmp_path / "saved.csv"
-    result = run("predict", "iris@2", "rows.csv", "--probabilities", "--save", str(saved))
+    result = run("predict", "iris@2", "rows.csv", "--probabilities", "--save", str(saved), "--dedupe-key", "k")
     assert result.exit_code == ExitCode.OK, result.stderr
     assert "3 predictions by iris@2" in result.stdout
     assert saved.read_text().splitlines() == ["prediction,probability_yes", "yes,0.75", "no,0.25", "no,"]
     assert jobs.jobs[JOB].predict.probabilities
+    assert jobs.jobs[JOB].dedupe_key == "k"
     again = run("predict", MODEL_ID, "rows.csv", "--save", str(saved))
     assert again.exit_code == ExitCode.USAGE
     assert len(jobs.jobs) == 1
@@ -189,3 +191,23 @@ def test_global_options_may_stand_anywhere(run: Run, scheduler: tuple[str, fake.
     assert json.loads(run("jobs", "list", "--json", "-s", scheduler[0]).stdout) == {"jobs": []}
     result = run("submit", "echo", "--wait", "--", "--json")
     assert result.exit_code == ExitCode.USAGE
+
+
+def test_all_that_failed_is_retried_with_one_command(run: Run, jobs: fake.Jobs) -> None:
+    for _ in range(3):
+        run("submit", "count", "--no-wait")
+    first, _, third = jobs.jobs.values()
+    first.state = third.state = job_pb2.JOB_STATE_FAILED
+    result = run("jobs", "retry", "--all-failed", "--json")
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(one["job_id"], one["state"]) for one in told] == [
+        (one.job_id, "JOB_STATE_QUEUED") for one in (third, first)
+    ]
+    assert result.exit_code == ExitCode.OK
+
+
+def test_one_that_cannot_be_retried_keeps_no_other_from_it(run: Run, jobs: fake.Jobs) -> None:
+    run("submit", "count", "--no-wait")
+    result = run("jobs", "retry", "job_zzzzzzzzzzzzz", JOB)
+    assert result.stdout == f"{JOB} QUEUED\n"
+    assert result.exit_code == ExitCode.NOT_FOUND

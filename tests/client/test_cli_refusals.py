@@ -61,12 +61,18 @@ def test_a_token_in_argv_is_refused_and_not_repeated(run: Run) -> None:
         ["submit", "echo", "--params-json", "{"],
         ["submit", "echo", "--params-json", '{"a": NaN}'],
         ["submit", "echo", "--priority", "urgent"],
+        ["submit", "echo", "--dedupe-key", "k", "--on-conflict", "keep"],
+        ["submit", "echo", "--on-conflict", "replace"],
+        ["train", "flights.csv", "--target", "late", "--dedupe-key", "", "--on-conflict", "replace"],
         ["predict", "iris", "rows.csv", "--save", "rows.parquet"],
         ["predict", "iris", "rows.csv", "--save", "rows.csv", "--output", "there.csv"],
         ["tokens", "create", "laptop", "--role", "king"],
         ["-s", "http://somewhere", "whoami"],
         ["-s", "somewhere:99999999", "whoami"],
         ["--token-file", "/nowhere/token", "whoami"],
+        ["jobs", "retry"],
+        ["jobs", "retry", NO_JOB, "--all-failed"],
+        ["jobs", "retry", NO_JOB, "--queue", "night"],
     ],
 )
 def test_a_wrong_command_line_is_a_usage_error(run: Run, jobs: fake.Jobs, args: list[str]) -> None:

@@ -45,6 +45,11 @@ def exit_code(error: Exception) -> ExitCode:
             return ExitCode.LOCAL
 
 
+def is_general(error: Exception) -> bool:
+    """Whether the next call would fail alike: nobody is there, or nobody may."""
+    return exit_code(error) in (ExitCode.AUTH, ExitCode.UNAVAILABLE, ExitCode.LOCAL)
+
+
 def describe(error: Exception) -> str:
     """The failure in a line."""
     match error:

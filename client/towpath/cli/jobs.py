@@ -125,11 +125,32 @@ def resume(ctx: typer.Context, job: JobId) -> None:
 
 
 @app.command()
-def retry(ctx: typer.Context, job: JobId) -> None:
-    """Queue a final job again, with a new budget of attempts."""
+def retry(
+    ctx: typer.Context,
+    job: Annotated[list[str] | None, typer.Argument(metavar="JOB...", help="The jobs' ids, job_...")] = None,
+    all_failed: Annotated[bool, typer.Option("--all-failed", help="All jobs that are FAILED instead.")] = False,
+    queue: Annotated[str, typer.Option(help="With --all-failed: only of this queue.")] = "",
+    job_type: Annotated[str, typer.Option("--type", help="With --all-failed: only of this type.")] = "",
+) -> None:
+    """Queue final jobs again, each with a new budget of attempts."""
+    from towpath.cli import failures
+    from towpath.errors import TowpathError
+
+    if bool(job) is all_failed or ((queue or job_type) and not all_failed):
+        raise typer.BadParameter("name jobs, or give --all-failed (and with it --queue and --type)")
     invocation = Invocation.of(ctx)
+    code = 0
     with invocation.client() as client:
-        _tell(invocation, client.retry(job))
+        failed = (one.job_id for one in client.jobs(states=["FAILED"], queue=queue, job_type=job_type))
+        for job_id in job or failed:
+            try:
+                _tell(invocation, client.retry(job_id), line=all_failed or len(job or ()) > 1)
+            except TowpathError as error:
+                # One that cannot be retried keeps no other from it.
+                code = failures.report(error)
+                if failures.is_general(error):
+                    break
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -172,9 +193,9 @@ def attempts(ctx: typer.Context, job: JobId) -> None:
         views.attempts(found)
 
 
-def _tell(invocation: Invocation, job: Job) -> None:
+def _tell(invocation: Invocation, job: Job, *, line: bool = False) -> None:
     if invocation.json:
-        output.document(job)
+        output.document(job, line=line)
     else:
         reason = f" ({job.state_reason})" if job.state_reason else ""
         output.line(f"{job.job_id} {job.state}{reason}")
