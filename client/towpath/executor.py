@@ -129,9 +129,12 @@ class JobExecutor(futures.Executor):
         self._register(zip(jobs, (future for _, future in batch), strict=True))
 
     def _register(self, created: Iterable[tuple[job_pb2.Job, JobFuture]]) -> None:
-        by_job = {job.job_id: future for job, future in created if not self._tie(job, future)}
+        tied = [(job, future) for job, future in created if not self._tie(job, future)]
+        by_job = {job.job_id: future for job, future in tied}
+        # A call that was repeated answers with jobs that were made before, and whose end may have been told before too.
+        over = {job.job_id for job, _ in tied if JobHandle(self._connection, job).state.is_final}
         with self._lock:
-            ended = self._early & by_job.keys()
+            ended = over | (self._early & by_job.keys())
             self._by_job.update(by_job)
             self._early.clear()
             self._creating = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from support.fake_jobs import FakeJobs, Refusal, info, value
+from support.fake_jobs import TOKEN, FakeJobs, Refusal, info, refuse, serving, value
 from towpath import AsyncClient, Client, JobFailed, errors, job_errors
 from towpath.requests import batches
 from towpath.v1 import job_pb2, job_service_pb2
@@ -163,6 +164,39 @@ def test_one_wrong_job_does_not_spoil_its_batch(client: Client, jobs: FakeJobs) 
         outcomes = [future.exception(timeout=30) for future in found]
     assert sum(isinstance(outcome, errors.InvalidArgument) for outcome in outcomes) in (1, 2)
     assert outcomes[2] is None
+
+
+class Forgetful(FakeJobs):
+    """Holds the first call until the others stand in line, carries out the second and answers with an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = doubled
+        self.in_line, self.all_told = threading.Event(), threading.Event()
+
+    def BatchCreateJobs(  # noqa: N802
+        self, request: Any, context: grpc.ServicerContext
+    ) -> job_service_pb2.BatchCreateJobsResponse:
+        number = len(self.requests("BatchCreateJobs"))
+        if number != 1:
+            (self.all_told if number else self.in_line).wait(30)
+        answer = super().BatchCreateJobs(request, context)
+        if number == 1:
+            refuse(context, Refusal(grpc.StatusCode.INTERNAL, "the answer is lost"))
+        return answer
+
+
+def test_jobs_that_ended_before_their_creation_was_told_are_settled() -> None:
+    jobs = Forgetful()
+    with serving(jobs) as address, Client(address, TOKEN) as client, client.get_executor("double") as executor:
+        found = [executor.submit(None, n=0)]
+        found += [executor.submit(None, n=number) for number in range(1, 4)]
+        jobs.in_line.set()
+        # Their ends are told while nobody knows yet that they are there, and never again.
+        while len(executor._early) < 3:
+            assert not any(future.done() for future in found[1:])
+        jobs.all_told.set()
+        assert [future.result(timeout=30) for future in found] == [0, 2, 4, 6]
 
 
 def test_cancel_of_a_waiting_job_is_at_once_and_of_a_running_one_is_asked(client: Client, jobs: FakeJobs) -> None:
