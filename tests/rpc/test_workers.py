@@ -193,6 +193,59 @@ async def test_a_stream_that_breaks_leaves_the_job_with_its_worker(stage: Stage)
     assert (await get(stage, job.job_id)).state == job_pb2.JOB_STATE_SUCCEEDED
 
 
+ABANDON = worker_service_pb2.DIRECTIVE_TYPE_ABANDON
+
+
+def beat(*leases: worker_service_pb2.Lease) -> worker_service_pb2.Report:
+    held = [worker_service_pb2.HeldLease(job_id=one.job.job_id, lease_token=one.lease_token) for one in leases]
+    return worker_service_pb2.Report(heartbeat=worker_service_pb2.Heartbeat(held_leases=held))
+
+
+async def verdict(talk: Talk, sequence: int) -> list[str]:
+    """The leases that are abandoned in the very answer that acks up to there."""
+    while (answer := await talk.hear()).acked_sequence < sequence:
+        pass
+    return [one.lease_token for one in answer.directives if one.type == ABANDON]
+
+
+async def test_the_ack_of_an_outcome_that_came_too_late_says_so_on_every_stream(stage: Stage) -> None:
+    session = await stage.register()
+    await stage.create()
+    [lease] = await stage.lease(session)
+    lease.lease_token = "of another life"
+    # It broke, and the scheduler does not know yet: an order to it is heard by nobody.
+    gone = Talk(stage, session)
+    await gone.say(beat(lease))
+    await gone.hear()
+    again = Talk(stage, session)
+    await again.say(about(lease, 1, started=STARTED), about(lease, 2, succeeded=result("stale")))
+    assert await verdict(again, 2) == [lease.lease_token]
+
+
+async def test_the_ack_of_an_outcome_that_counts_abandons_nothing_however_often_it_is_told(stage: Stage) -> None:
+    session = await stage.register()
+    job = await stage.create()
+    [lease] = await stage.lease(session)
+    reports = (about(lease, 1, started=STARTED), about(lease, 2, succeeded=result("it counts")))
+    for _ in range(3):
+        talk = Talk(stage, session)
+        await talk.say(*reports, beat(lease))
+        assert await verdict(talk, 2) == []
+        talk.break_off()
+    assert (await get(stage, job.job_id)).state == job_pb2.JOB_STATE_SUCCEEDED
+
+
+async def test_outcomes_in_one_ack_are_judged_one_by_one(stage: Stage) -> None:
+    session = await stage.register(slots=2)
+    for _ in range(2):
+        await stage.create()
+    good, stale = await stage.lease(session)
+    stale.lease_token = "of another life"
+    talk = Talk(stage, session)
+    await talk.say(about(good, 1, succeeded=result("x")), about(stale, 2, succeeded=result("y")))
+    assert await verdict(talk, 2) == [stale.lease_token]
+
+
 async def test_the_first_message_says_who_reports(stage: Stage) -> None:
     stream = stage.workers.ReportJobs(metadata=stage.bearer())
     await stream.write(worker_service_pb2.ReportJobsRequest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,20 @@ async def test_a_stale_lease_changes_nothing_and_is_told_to_abandon() -> None:
         assert await orders(stream) == [
             Directive(DirectiveType.ABANDON, job.job_id, "not-the-token", "the lease is over")
         ]
+
+
+async def test_with_its_ack_an_outcome_that_counts_is_not_abandoned_whatever_was_said_meanwhile() -> None:
+    async with stage() as s:
+        job, stream = await running(s, await s.worker())
+        lease = Directive(DirectiveType.ABANDON, job.job_id, token(job), "the lease is over")
+        forged = replace(lease, token="not-the-token")
+        for sequence in (1, 2):
+            await stream.report([Report(sequence, job.job_id, Succeeded(token(job), b"x"))])
+            stream.heartbeat(held(job))
+            assert stream.with_verdicts([lease, forged], sequence - 1) == [lease, forged]
+            assert stream.with_verdicts([lease, forged], sequence) == [forged]
+        await stream.report([Report(3, job.job_id, Succeeded("not-the-token", b"y"))])
+        assert stream.with_verdicts([forged], 3) == [forged]
 
 
 async def test_a_silent_worker_loses_its_jobs_after_one_lease_and_no_sooner() -> None:

@@ -59,6 +59,12 @@ class FakeScheduler(WorkerServiceServicer):
         job.custom.params.update(params)
         return await self.offer_again(worker_service_pb2.Lease(job=job, lease_token=f"lease-{number}", attempt=1))
 
+    async def offer_job(self, job: job_pb2.Job) -> worker_service_pb2.Lease:
+        """Puts a job of any kind in the line."""
+        number = next(self._numbers)
+        job.job_id, job.tenant, job.user = f"job_{number:013d}", "acme", "ann"
+        return await self.offer_again(worker_service_pb2.Lease(job=job, lease_token=f"lease-{number}", attempt=1))
+
     async def offer_again(self, lease: worker_service_pb2.Lease) -> worker_service_pb2.Lease:
         """Puts a lease in the line."""
         self._offered.append(lease)
@@ -74,6 +80,12 @@ class FakeScheduler(WorkerServiceServicer):
             directive.job_id, directive.lease_token = lease.job.job_id, lease.lease_token
         for queue in self._outgoing:
             queue.put_nowait(worker_service_pb2.ReportJobsResponse(acked_sequence=self._acked, directives=[directive]))
+
+    def ack(self, *directives: Directive) -> None:
+        """Acks all that it heard in this session, and says something with it."""
+        self._acked = max(self.sequences[-1], default=0)
+        for queue in self._outgoing:
+            queue.put_nowait(worker_service_pb2.ReportJobsResponse(acked_sequence=self._acked, directives=directives))
 
     def break_streams(self) -> None:
         """Ends every open stream with UNAVAILABLE."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from towpath.v1 import model_pb2
+from towpath_worker import staging
 from towpath_worker.handler import Context, ProgressUpdate
 from towpath_worker.paths import Folders
 
 TENANT, USER, WORKER = "acme", "ann", "wkr_0000000000001"
+TOKEN = "the-lease"
 
 
 class Words:
@@ -53,6 +57,17 @@ def make_context(
         tenant=TENANT,
         user=user,
         threads=threads,
+        lease_token=TOKEN,
         teller=words or Words(),
         stop=stop,
     )
+
+
+def publish(
+    folders: Folders, model: model_pb2.Model, files: Mapping[str, bytes], details: Mapping[str, Any] | None = None
+) -> model_pb2.Model:
+    """Stores a model as a training whose result was accepted does."""
+    lease = (model.job_id, f"of {model.name}")
+    stored = staging.stage(folders, model, files, details or {}, lease)
+    staging.publish(folders, lease)
+    return stored

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from sklearn import datasets
 
-from support.handling import Words, make_context
+from support.handling import TOKEN, Words, make_context
 from towpath.v1 import job_pb2, model_pb2, table_pb2
-from towpath_worker import tables
+from towpath_worker import staging, tables
 from towpath_worker.handlers.predict import predict
 from towpath_worker.handlers.train import train
 from towpath_worker.paths import Folders
@@ -57,14 +57,20 @@ def inline(frame: pd.DataFrame, *, arrow: bool = True) -> table_pb2.DataRef:
 def run_train(
     folders: Folders, data: table_pb2.DataRef | pd.DataFrame, target: str, words: Words | None = None, **fields: Any
 ) -> job_pb2.TrainResult:
-    """Trains by the handler. `hyperparameters` is a dict, QUICK's if not given; `user`... are the context's."""
+    """Trains by the handler and publishes the model, as the worker does when the scheduler has accepted the result.
+
+    `hyperparameters` is a dict, QUICK's if not given; `user`... are the context's.
+    """
     context = {name: fields.pop(name) for name in ("user", "job_id", "threads", "stop") if name in fields}
     parameters = fields.pop("hyperparameters", QUICK.get(fields.get("model_type", "xgboost"), {}))
     spec = job_pb2.TrainSpec(
         data=data if isinstance(data, table_pb2.DataRef) else inline(data), target_column=target, **fields
     )
     spec.hyperparameters.update(parameters)
-    return train(make_context(folders, words, **context), spec)
+    ctx = make_context(folders, words, **context)
+    result = train(ctx, spec)
+    staging.publish(folders, (ctx.job_id, TOKEN))
+    return result
 
 
 def run_predict(

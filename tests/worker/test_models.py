@@ -1,4 +1,4 @@
-"""The model store: whole or not at all, versions of its own for each, nothing loaded that was changed."""
+"""The model store: who sees which model, nothing loaded that was changed."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 import re
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
 
-from support.handling import TENANT, USER, make_folders
+from support.handling import TENANT, USER, make_folders, publish
 from towpath.v1 import model_pb2
 from towpath_worker import models
 from towpath_worker.errors import InvalidInput
@@ -33,8 +31,8 @@ def a_model(name: str = "late", job_id: str = "", **fields: str) -> model_pb2.Mo
 
 
 def test_published_models_are_found_by_id_name_and_version(folders: Folders) -> None:
-    first = models.publish(folders, a_model(), FILES, {"training_metrics": {"accuracy": 1.0}})
-    second = models.publish(folders, a_model(), {**FILES, "model.ubj": b"other"}, {})
+    first = publish(folders, a_model(), FILES, {"training_metrics": {"accuracy": 1.0}})
+    second = publish(folders, a_model(), {**FILES, "model.ubj": b"other"})
     assert (first.version, second.version) == (1, 2)
     assert re.fullmatch(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}", first.model_id)
     assert first.size_bytes == sum(map(len, FILES.values()))
@@ -52,7 +50,7 @@ def test_ids_grow_with_time() -> None:
 
 
 def test_scan_is_newest_first_and_passes_over_broken_folders(folders: Folders) -> None:
-    made = [models.publish(folders, a_model(name), FILES, {}) for name in ("a", "b", "a")]
+    made = [publish(folders, a_model(name), FILES) for name in ("a", "b", "a")]
     home = folders.models / TENANT / USER
     (home / "a" / "7").mkdir()
     (home / "a" / "notes").mkdir()
@@ -66,10 +64,10 @@ def test_scan_is_newest_first_and_passes_over_broken_folders(folders: Folders) -
 
 
 def test_users_and_tenants_are_apart(folders: Folders) -> None:
-    mine = models.publish(folders, a_model(), FILES, {})
+    mine = publish(folders, a_model(), FILES)
     others = [
-        models.publish(folders, a_model(user="bob"), FILES, {}),
-        models.publish(folders, a_model(tenant="other"), FILES, {}),
+        publish(folders, a_model(user="bob"), FILES),
+        publish(folders, a_model(tenant="other"), FILES),
     ]
     assert {model.version for model in (mine, *others)} == {1}
     assert models.scan(folders, TENANT, USER) == [mine]
@@ -80,7 +78,7 @@ def test_users_and_tenants_are_apart(folders: Folders) -> None:
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "con", "NUL.txt", "x.", "a:b", "ä", ".hidden", "%2e"])
 def test_any_name_of_an_owner_stays_one_folder(folders: Folders, name: str) -> None:
-    model = models.publish(folders, a_model(tenant=name, user=name), FILES, {})
+    model = publish(folders, a_model(tenant=name, user=name), FILES)
     assert models.load(folders, model.model_id, name, name).model == model
     (tenant,) = [path for path in folders.models.iterdir() if path.name != ".staging"]
     assert re.fullmatch(r"[A-Za-z0-9%_][A-Za-z0-9%._-]*", tenant.name)
@@ -88,7 +86,7 @@ def test_any_name_of_an_owner_stays_one_folder(folders: Folders, name: str) -> N
 
 
 def test_an_unknown_model_is_told_with_what_there_is(folders: Folders) -> None:
-    models.publish(folders, a_model("flights_late"), FILES, {})
+    publish(folders, a_model("flights_late"), FILES)
     for reference, told in (
         ("flight_late", "did you mean 'flights_late'"),
         ("flights_late@9", "no version 9; there are: 1"),
@@ -101,7 +99,7 @@ def test_an_unknown_model_is_told_with_what_there_is(folders: Folders) -> None:
 
 
 def test_changed_files_are_not_loaded(folders: Folders) -> None:
-    model = models.publish(folders, a_model(), FILES, {})
+    model = publish(folders, a_model(), FILES)
     home = folders.models / TENANT / USER / "late" / "1"
     (home / "model.ubj").write_bytes(b"evil!")
     with pytest.raises(InvalidInput, match=r"was changed .*model\.ubj"):
@@ -116,68 +114,8 @@ def test_changed_files_are_not_loaded(folders: Folders) -> None:
         models.load(folders, model.model_id, TENANT, USER)
 
 
-def test_many_at_once_get_versions_of_their_own(folders: Folders) -> None:
-    together = threading.Barrier(8)
-
-    def publish(number: int) -> int:
-        waits = iter([together.wait])  # only before the first try: those who lose try again
-
-        def before() -> None:
-            for wait in waits:
-                wait()
-
-        return models.publish(folders, a_model(), {"model.ubj": bytes([number])}, {}, before=before).version
-
-    with ThreadPoolExecutor(8) as pool:
-        versions = list(pool.map(publish, range(8)))
-    assert sorted(versions) == list(range(1, 9))
-    for number, version in enumerate(versions):
-        assert models.load(folders, f"late@{version}", TENANT, USER).files["model.ubj"] == bytes([number])
-    assert list((folders.models / ".staging").iterdir()) == []
-
-
-def test_what_before_raises_stops_the_publication(folders: Folders) -> None:
-    class Superseded(BaseException):
-        pass
-
-    def refuse() -> None:
-        raise Superseded
-
-    with pytest.raises(Superseded):
-        models.publish(folders, a_model(), FILES, {}, before=refuse)
-    assert models.scan(folders) == []
-    assert [path for path in folders.models.rglob("*") if path.is_file()] == []
-
-
-def test_killed_while_publishing_leaves_no_model(folders: Folders) -> None:
-    script = f"""
-import os, signal
-from pathlib import Path
-from towpath.v1 import model_pb2
-from towpath_worker import models
-from towpath_worker.paths import Folders
-folders = Folders((), Path({str(folders.models)!r}), Path({str(folders.results)!r}))
-model = model_pb2.Model(name="late", tenant={TENANT!r}, user={USER!r})
-models.publish(folders, model, {{"model.ubj": b"x" * 1000}}, {{}}, before=lambda: os._exit(9))
-"""
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 9
-    assert models.scan(folders) == []
-    assert models.publish(folders, a_model(), FILES, {}).version == 1
-    assert len(models.scan(folders)) == 1
-
-
-def test_the_same_job_again_gets_the_version_that_it_has(folders: Folders) -> None:
-    first = models.publish(folders, a_model(job_id="job_1"), FILES, {})
-    again = models.publish(folders, a_model(job_id="job_1"), {**FILES, "encoder.json": b"{ }"}, {})
-    assert again == first
-    other = a_model(job_id="job_1")
-    other.metrics["accuracy"] = 0.8
-    assert models.publish(folders, other, FILES, {}).version == 2
-    assert models.publish(folders, a_model(job_id="job_2"), FILES, {}).version == 3
-
-
 def test_the_manifest_is_the_model_and_more(folders: Folders) -> None:
-    model = models.publish(folders, a_model(), FILES, {"notes": ["n"]})
+    model = publish(folders, a_model(), FILES, {"notes": ["n"]})
     text = (folders.models / TENANT / USER / "late" / "1" / models.MANIFEST).read_text()
     assert json_format.Parse(text, model_pb2.Model(), ignore_unknown_fields=True) == model
     assert json.loads(text)["notes"] == ["n"]

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, r2_score
 
-from support.handling import TENANT, USER, WORKER, make_context, make_folders
+from support.handling import TENANT, USER, WORKER, make_context, make_folders, publish
 from support.learning import QUICK, inline, mixed, run_predict, run_train, save
 from towpath.v1 import job_pb2, model_pb2, table_pb2
 from towpath_worker import models, tables
@@ -200,7 +200,7 @@ def test_a_model_with_foreign_types_is_not_loaded(folders: Folders) -> None:
     model = run_train(folders, frame, "kind", model_type="logistic_regression").model
     stored = models.load(folders, model.model_id, TENANT, USER)
     files = {**stored.files, "model.skops": skops.io.dumps(subprocess.Popen)}
-    evil = models.publish(
+    evil = publish(
         folders,
         model_pb2.Model(name="evil", tenant=TENANT, user=USER, model_type="random_forest"),
         files,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -181,3 +183,58 @@ def test_log_offsets_join_for_any_bytes(writes: list[tuple[job_service_pb2.LogSt
     for stream in (OUT, ERR):
         text = "".join(chunk.text for chunk in chunks if chunk.stream == stream)
         assert text == b"".join(data for at, data in writes if at == stream).decode("utf-8", "replace")
+
+
+def test_what_comes_after_a_cut_off_record_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    spool = Spool(path)
+    spool.append([done("a"), done("b")])
+    spool.close()
+    path.write_bytes(path.read_bytes()[:-3])
+    for job in "cd":
+        spool = Spool(path)
+        spool.append([done(job)])
+        spool.close()
+    spool = Spool(path)
+    assert [one.job_id for one in spool.load()] == ["a", "c", "d"]
+    spool.close()
+
+
+FULL_DISK = """
+import asyncio, logging, resource, sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}]
+from worker.test_spool import Outbox, Spool, done
+logging.basicConfig(format="%(levelname)s %(message)s", level="INFO")
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))
+
+async def main():
+    path = Path({path!r})
+    outbox = Outbox(Spool(path))
+    outbox.add(done("a", 1000))
+    limit(3000)
+    for job in "bcd":
+        outbox.add(done(job, 1000))
+    print("on disk", *(one.job_id for one in Spool(path).load()))
+    print("sent", *(one.job_id for one in outbox.take()))
+    outbox.acked(1)
+    print("held", *sorted(job for job, _ in outbox.held()))
+    limit(-1)
+    outbox.add(done("e", 1000))
+    print("on disk again", *(one.job_id for one in Spool(path).load()))
+
+asyncio.run(main())
+"""
+
+
+def test_on_a_full_disk_outcomes_are_kept_in_memory_and_that_is_said_once(tmp_path: Path) -> None:
+    pytest.importorskip("resource", reason="limits the size of files as POSIX does")
+    script = FULL_DISK.format(tests=str(Path(__file__).parents[1]), path=str(tmp_path / "spool"))
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.stdout.splitlines() == ["on disk a b", "sent a b c d", "held b c d", "on disk again b c d e"], ran.stderr
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("ERROR")]
+    assert len(errors) == 1
+    assert "will not survive a restart: free some space" in errors[0]
+    assert 'INFO event="outcomes are kept on disk again"' in ran.stderr

@@ -100,6 +100,27 @@ async def test_a_killed_worker_leaves_nothing_that_its_next_life_does_not_end(tm
             assert "secret" not in out.decode()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the files of a running process")
+async def test_a_disk_that_takes_no_more_costs_no_outcome_and_is_told_once(tmp_path: Path) -> None:
+    import resource
+
+    async with (
+        listening(FakeScheduler()) as scheduler,
+        command(tmp_path, "--server", scheduler.address) as process,
+    ):
+        await scheduler.outcome(await scheduler.offer("t.add", x=1))
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
+        for _ in range(2):
+            large = await scheduler.outcome(await scheduler.offer("t.large", size=100_000))
+            assert large.HasField("succeeded")
+        small = await scheduler.outcome(await scheduler.offer("t.add", x=1))
+        assert small.HasField("succeeded")
+        process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(process.communicate(), 20)
+        assert process.returncode == 0
+        assert errors.decode().count("will not survive a restart: free some space") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "token", "words"),
     [

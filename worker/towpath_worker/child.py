@@ -77,6 +77,7 @@ class Child:
             tenant=job.tenant,
             user=job.user,
             threads=threads,
+            lease_token=lease.lease_token,
             teller=teller,
             stop=self._stop,
         )

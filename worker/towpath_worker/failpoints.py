@@ -19,7 +19,7 @@ POINTS: Mapping[str, str] = {
     "outcome.spooled": "the outcome is in the spool, and not sent",
     "ack.before": "the scheduler has acked, and the spool still holds what it acked",
     "ack.after": "what was acked is forgotten here",
-    "model.staged": "a model is written, and is nobody's yet",
+    "model.staged": "a training is over and its model written, and nobody was told",
     "model.published": "a model has its name, and its report is still in the spool",
 }
 ACTIONS = {"kill": "SIGKILL", "stop": "SIGSTOP"}

@@ -91,6 +91,7 @@ class Context:
         tenant: str = "",
         user: str = "",
         threads: int = 1,
+        lease_token: str = "",
         teller: Teller,
         stop: threading.Event | None = None,
     ) -> None:
@@ -105,6 +106,8 @@ class Context:
         self.user = user
         #: How many threads the job should use: the machine's cores divided by the worker's slots.
         self.threads = threads
+        #: With the job's id it names this attempt's lease. Tell nobody.
+        self.lease_token = lease_token
         self._teller = teller
         self._stop = stop or threading.Event()
         self._lock = threading.Lock()

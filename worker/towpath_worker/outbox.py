@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 
 from towpath.v1 import job_pb2, worker_service_pb2
+from towpath_worker import failpoints
+from towpath_worker.log import logger
 from towpath_worker.spool import COMPACT_BYTES, Spool
+
+log = logger("towpath.worker")
 
 Key = tuple[str, str]
 Report = worker_service_pb2.Report
@@ -36,6 +41,7 @@ class Outbox:
         self._tail: dict[Key, Report] = {}
         self._outcomes: set[Key] = set()
         self._careful = False
+        self._only_in_memory = False
         self._restore()
 
     def add(self, report: Report) -> None:
@@ -44,8 +50,8 @@ class Outbox:
             self._enqueue(report)
         if report.WhichOneof("event") in OUTCOMES:
             self._outcomes.add(key_of(report))
-            own = [one for one in self._all() if key_of(one) == key_of(report) and _lasts(one)]
-            self._spool.append(own)
+            self._save(report)
+            failpoints.reach("outcome.spooled")
         self.changed.set()
 
     def take(self) -> list[Report]:
@@ -74,10 +80,22 @@ class Outbox:
             if report.WhichOneof("event") in OUTCOMES:
                 self._outcomes.discard(key_of(report))
         if not self._outcomes:
-            self._spool.clear()
+            # Where the disk refuses even that, the next start sends again what was acked: that changes nothing.
+            with suppress(OSError):
+                self._spool.clear()
         elif self._spool.size > COMPACT_BYTES:
-            self._spool.replace([one for one in self._all() if key_of(one) in self._outcomes and _lasts(one)])
+            self._rewrite()
         self.changed.set()
+
+    def outcomes_until(self, sequence: int) -> dict[Key, bool]:
+        """The leases whose outcome an ack up to here covers, and whether it is a success."""
+        covered: dict[Key, bool] = {}
+        for report in self._numbered:
+            if report.sequence > sequence:
+                break
+            if report.WhichOneof("event") in OUTCOMES:
+                covered[key_of(report)] = report.HasField("succeeded")
+        return covered
 
     def rewind(self) -> None:
         """A new stream: all that is not acked is sent again, under the same numbers."""
@@ -138,6 +156,31 @@ class Outbox:
     def close(self) -> None:
         """Closes the spool."""
         self._spool.close()
+
+    def _save(self, outcome: Report) -> None:
+        if self._only_in_memory:
+            self._rewrite()
+            return
+        own = [one for one in self._all() if key_of(one) == key_of(outcome) and _lasts(one)]
+        try:
+            self._spool.append(own, sync=outcome.succeeded.result.HasField("train"))
+        except OSError as error:
+            log.error(
+                "outcomes cannot be kept on disk and will not survive a restart: free some space",
+                spool=str(self._spool.path),
+                reason=str(error),
+            )
+            self._only_in_memory = True
+
+    def _rewrite(self) -> None:
+        try:
+            self._spool.replace([one for one in self._all() if key_of(one) in self._outcomes and _lasts(one)])
+        except OSError:
+            # What is there stays; what is not there stays in memory.
+            return
+        if self._only_in_memory:
+            log.info("outcomes are kept on disk again")
+        self._only_in_memory = False
 
     def _restore(self) -> None:
         reports = self._spool.load()

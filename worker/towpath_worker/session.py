@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from google.protobuf import duration_pb2
 
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
 from towpath.v1.worker_service_pb2_grpc import WorkerServiceStub
-from towpath_worker import refusals
+from towpath_worker import failpoints, refusals
 from towpath_worker.backoff import Backoff
 from towpath_worker.log import logger
 from towpath_worker.outbox import Key, Outbox
@@ -33,6 +33,8 @@ class Owner(Protocol):
     async def introduce(self) -> worker_service_pb2.RegisterWorkerRequest: ...
 
     def accepted(self, registration: Registration) -> None: ...
+
+    async def settle(self, outcomes: Mapping[Key, bool]) -> None: ...
 
     def held(self) -> set[Key]: ...
 
@@ -186,9 +188,7 @@ class Session:
         try:
             async for answer in call:
                 heard = True
-                self._outbox.acked(answer.acked_sequence)
-                for directive in answer.directives:
-                    self._obey(registration, directive)
+                await self._hear(registration, answer)
                 if self._registration is not registration:
                     break
         except grpc.aio.AioRpcError as error:
@@ -196,6 +196,10 @@ class Session:
             if not heard or error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise
             log.info("report stream ended: opening it again")
+        except OSError as error:
+            # Nothing was forgotten: what is sent again is acked again, and then this is tried again.
+            log.error("a model could not be published: trying again", reason=str(error))
+            heard = False
         except asyncio.CancelledError:
             # grpc says so too when _requests raised.
             task = asyncio.current_task()
@@ -206,6 +210,25 @@ class Session:
             self._stream = None
             call.cancel()
         return heard
+
+    async def _hear(self, registration: Registration, answer: worker_service_pb2.ReportJobsResponse) -> None:
+        abandoned = {_key(one) for one in answer.directives if one.type == worker_service_pb2.DIRECTIVE_TYPE_ABANDON}
+        told = self._outbox.held()
+        outcomes = self._outbox.outcomes_until(answer.acked_sequence)
+        if outcomes:
+            failpoints.reach("ack.before")
+            # An ack says that a report is on disk or of no use. The ABANDON in the same answer says: of no use.
+            await self._owner.settle({key: good and key not in abandoned for key, good in outcomes.items()})
+            if self._registration is not registration:
+                # The reports have other numbers by now.
+                return
+        self._outbox.acked(answer.acked_sequence)
+        if outcomes:
+            failpoints.reach("ack.after")
+        for directive in answer.directives:
+            # A job that is over has nothing to abandon: only the answer that acks its outcome decides about that.
+            if directive.type != worker_service_pb2.DIRECTIVE_TYPE_ABANDON or _key(directive) not in told:
+                self._obey(registration, directive)
 
     async def _requests(
         self, registration: Registration, stream: object
@@ -247,6 +270,10 @@ class Session:
 
     def _warn(self, event: str, error: grpc.aio.AioRpcError) -> None:
         log.warning(event, scheduler=self._address, code=error.code().name, said=error.details() or "")
+
+
+def _key(directive: worker_service_pb2.Directive) -> Key:
+    return directive.job_id, directive.lease_token
 
 
 def _held(keys: set[Key]) -> list[worker_service_pb2.HeldLease]:

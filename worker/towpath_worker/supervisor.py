@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 
 import grpc.aio
 
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
-from towpath_worker import machine
+from towpath_worker import failpoints, machine
 from towpath_worker.attempt import Attempt
 from towpath_worker.backoff import Backoff
-from towpath_worker.executor import Executor
+from towpath_worker.executor import Executor, Outcome
 from towpath_worker.log import logger
 from towpath_worker.outbox import Key, Outbox
+from towpath_worker.publisher import Publisher
 from towpath_worker.session import Registration, Session
 from towpath_worker.settings import WorkerSettings
 from towpath_worker.state import StateFolder
@@ -27,6 +28,9 @@ SHUTDOWN = worker_service_pb2.RELEASE_REASON_SHUTDOWN
 UNABLE = worker_service_pb2.RELEASE_REASON_UNABLE
 
 DEFAULT_GRACE = 30.0
+# What reads models waits so long, in seconds, until a training that may be over for its submitter is over here too.
+MODEL_PATIENCE = 5.0
+READS_MODELS = ("predict", "list_models")
 
 
 class Supervisor:
@@ -49,6 +53,7 @@ class Supervisor:
         self._job_types = job_types
         self._on_ready = on_ready
         self._session = Session(connect, settings.server, self, outbox)
+        self._publisher = Publisher(settings.folders(state), outbox)
         self._worker_id = state.worker_id
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._attempts: dict[Key, Attempt] = {}
@@ -95,7 +100,10 @@ class Supervisor:
             while not (free := self._settings.slots - len(self._running)):
                 self._changed.clear()
                 await self._changed.wait()
-            for lease in await self._session.lease(1 if self._settings.run_once else free):
+            leases = await self._session.lease(1 if self._settings.run_once else free)
+            if leases:
+                failpoints.reach("lease.received")
+            for lease in leases:
                 self._begin(lease)
             if self._settings.run_once and self._running:
                 self.drain()
@@ -112,15 +120,16 @@ class Supervisor:
     async def _run(self, lease: worker_service_pb2.Lease, key: Key) -> None:
         attempt = self._attempts[key]
         try:
-            if key in self._unwanted:
-                attempt.finish(worker_service_pb2.Released(reason=STOPPED))
+            if lease.job.WhichOneof("spec") in READS_MODELS:
+                await self._publisher.settled(MODEL_PATIENCE)
+            if key in self._unwanted or self._releasing.is_set():
+                reason = STOPPED if key in self._unwanted else SHUTDOWN
+                attempt.finish(worker_service_pb2.Released(reason=reason))
                 return
             log.info("job", job=key[0], type=lease.job.job_type, attempt=lease.attempt)
             outcome = await self._executor.run(lease, self._worker_id, attempt)
-            attempt.finish(outcome)
+            self._finish_attempt(lease, attempt, outcome)
             log.info("job over", job=key[0], outcome=type(outcome).__name__)
-            if isinstance(outcome, worker_service_pb2.Succeeded) and outcome.result.HasField("train"):
-                self._syncs.add(asyncio.create_task(self._sync_models()))
             if isinstance(outcome, worker_service_pb2.Released) and outcome.reason == UNABLE:
                 await self._unable.wait(at_least=1.0)
             else:
@@ -131,6 +140,18 @@ class Supervisor:
         finally:
             del self._running[key], self._attempts[key]
             self._changed.set()
+
+    def _finish_attempt(self, lease: worker_service_pb2.Lease, attempt: Attempt, outcome: Outcome | None) -> None:
+        training = lease.job.WhichOneof("spec") == "train"
+        if training:
+            failpoints.reach("model.staged")
+        failpoints.reach("outcome.before")
+        attempt.finish(outcome)
+        told = attempt.key in self._outbox.held()
+        if training and told and isinstance(outcome, worker_service_pb2.Succeeded):
+            self._publisher.wait_for_ack(attempt.key, listed=outcome.result.HasField("train"))
+        elif training:
+            self._publisher.discard(attempt.key)
 
     async def _finish(self) -> None:
         releasing = asyncio.create_task(_until(self._releasing))
@@ -144,11 +165,14 @@ class Supervisor:
             log.warning("not all reports were acked: the next start of this worker sends them")
 
     async def _give_back(self) -> None:
+        self._releasing.set()
         for key in list(self._running):
             self._executor.stop(key, 0.0, reason=SHUTDOWN)
         await _all(self._running.values())
 
     async def _sync_models(self) -> None:
+        # What the scheduler has accepted and is not published yet must not be missing from the list.
+        await self._publisher.settled(MODEL_PATIENCE)
         await self._session.sync_models(await self._models())
 
     async def _models(self) -> list[model_pb2.Model]:
@@ -161,11 +185,14 @@ class Supervisor:
             self._attempts[key].mute()
             self._stop(key, 0.0, silent=True)
         self._outbox.drop(key)
+        if key not in self._outbox.held():
+            self._publisher.discard(key)
 
     # What the session asks and tells.
 
     async def introduce(self) -> worker_service_pb2.RegisterWorkerRequest:
         """This worker, as it registers."""
+        self._publisher.registering()
         return worker_service_pb2.RegisterWorkerRequest(
             worker_id=self._worker_id,
             name=self._settings.name,
@@ -183,6 +210,11 @@ class Supervisor:
             self._worker_id = self._state.worker_id = registration.worker_id
         ready, self._on_ready = self._on_ready, lambda worker_id: None
         ready(registration.worker_id)
+
+    async def settle(self, outcomes: Mapping[Key, bool]) -> None:
+        """The scheduler's word on outcomes: a success that counts, or not. OSError where that cannot be carried out."""
+        if await self._publisher.settle(outcomes):
+            self._syncs.add(asyncio.create_task(self._sync_models()))
 
     def held(self) -> set[Key]:
         """The leases that run here."""

@@ -68,7 +68,9 @@ class _DirectiveTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Directi
     DIRECTIVE_TYPE_PAUSE: _DirectiveType.ValueType  # 3
     """Stop it as for CANCEL; it will be resumed later, somewhere."""
     DIRECTIVE_TYPE_ABANDON: _DirectiveType.ValueType  # 4
-    """The lease is no longer valid: kill it and report nothing more."""
+    """The lease is no longer valid: kill it and report nothing more. In the answer that acks the job's outcome it says
+    that the outcome came too late; where that answer has none, the outcome counts.
+    """
     DIRECTIVE_TYPE_DRAIN: _DirectiveType.ValueType  # 5
     """Finish what runs, take no more, then stop."""
     DIRECTIVE_TYPE_REREGISTER: _DirectiveType.ValueType  # 6
@@ -86,7 +88,9 @@ DIRECTIVE_TYPE_KILL: DirectiveType.ValueType  # 2
 DIRECTIVE_TYPE_PAUSE: DirectiveType.ValueType  # 3
 """Stop it as for CANCEL; it will be resumed later, somewhere."""
 DIRECTIVE_TYPE_ABANDON: DirectiveType.ValueType  # 4
-"""The lease is no longer valid: kill it and report nothing more."""
+"""The lease is no longer valid: kill it and report nothing more. In the answer that acks the job's outcome it says
+that the outcome came too late; where that answer has none, the outcome counts.
+"""
 DIRECTIVE_TYPE_DRAIN: DirectiveType.ValueType  # 5
 """Finish what runs, take no more, then stop."""
 DIRECTIVE_TYPE_REREGISTER: DirectiveType.ValueType  # 6

@@ -81,7 +81,7 @@ class ReportStream:
             except SessionUnknown:
                 self._orders.append(Directive(DirectiveType.REREGISTER))
                 newest = acked
-            orders, self._orders = self._orders, []
+            orders, self._orders = self._connection.with_verdicts(self._orders, newest), []
             if newest > acked or orders:
                 acked = newest
                 yield _answer(acked, orders)

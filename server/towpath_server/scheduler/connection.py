@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from towpath_server.core.events import Failed, Released, Succeeded
-from towpath_server.scheduler.messages import Directive, DirectiveType, Heartbeat, Report
+from towpath_server.core.events import Failed
+from towpath_server.scheduler.messages import Directive, DirectiveType, Heartbeat, HeldLease, Report
 from towpath_server.scheduler.sessions import OrderKey, Session
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.report import REPORT, ReportItem
+from towpath_server.scheduler.transactions.report import OUTCOMES, REPORT, Reported, ReportItem
 from towpath_server.scheduler.transactions.sessions import RECOUNT, Recount
 
 # A lease that is not named by so many heartbeats in a row is taken back.
 MOST_MISSED = 2
-# After one of these the worker does not run the job any more.
-OUTCOMES = (Succeeded, Failed, Released)
 
 
 class Connection:
@@ -26,6 +25,7 @@ class Connection:
         self._state = state
         self._session = session
         self._told: set[OrderKey] = set()
+        self._unacked: deque[Reported] = deque()
         self._heard()
 
     def report(self, reports: Sequence[Report]) -> asyncio.Future[int]:
@@ -45,7 +45,7 @@ class Connection:
         session.drop_obeyed(beat.held)
         for lease in beat.held:
             if not session.holds(lease.job_id, lease.token) and session.late.get(lease.job_id) != lease.token:
-                session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+                session.order(_abandon(lease))
         fresh = tuple(
             lease
             for lease in beat.held
@@ -65,6 +65,21 @@ class Connection:
             if orders := await self._session.new_orders(self._told):
                 return orders
 
+    def with_verdicts(self, orders: Sequence[Directive], acked: int) -> list[Directive]:
+        """The orders that go with this ack: ABANDON for each outcome in it that is too late, none for one that counts.
+
+        A worker does by that what cannot be undone: it publishes a model, or deletes it.
+        """
+        accepted: set[HeldLease] = set()
+        refused: dict[HeldLease, None] = {}
+        while self._unacked and self._unacked[0].sequence <= acked:
+            outcome = self._unacked.popleft()
+            accepted.update(outcome.accepted)
+            refused |= dict.fromkeys(outcome.refused)
+        judged = accepted | refused.keys()
+        others = [order for order in orders if order.type is not DirectiveType.ABANDON or _lease(order) not in judged]
+        return others + [_abandon(lease) for lease in refused]
+
     def _heard(self) -> None:
         self._session.deadline = self._state.clock.steady() + self._state.intervals.lease_ttl
         self._session.last_heard = self._state.clock.wall()
@@ -78,10 +93,12 @@ class Connection:
         session = self._session
         outcome = await self._state.committer.submit(REPORT, ReportItem(session.worker.worker_id, reports))
         self._state.absorb(outcome.changes)
+        if outcome.accepted or outcome.refused:
+            self._unacked.append(outcome)
         for lease in outcome.superseded:
             # What comes late is not taken, but the result that follows may be.
-            if session.late.get(lease.job_id) != lease.token:
-                session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+            if lease in outcome.refused or session.late.get(lease.job_id) != lease.token:
+                session.order(_abandon(lease))
         for report in reports:
             if isinstance(report.event, OUTCOMES) and session.late.get(report.job_id) == report.event.token:
                 del session.late[report.job_id]
@@ -95,3 +112,11 @@ class Connection:
     async def _recount(self, recount: Recount) -> None:
         outcome = await self._state.committer.submit(RECOUNT, recount)
         self._state.absorb(outcome.changes)
+
+
+def _abandon(lease: HeldLease) -> Directive:
+    return Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over")
+
+
+def _lease(order: Directive) -> HeldLease | None:
+    return HeldLease(order.job_id, order.token) if order.job_id is not None else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format
 
 from towpath.v1 import job_pb2, model_pb2
-from towpath_worker import mlmodel, models, tables
+from towpath_worker import mlmodel, models, staging, tables
 from towpath_worker.errors import InvalidInput
 from towpath_worker.handlers.progress import Phases
 from towpath_worker.tabular import encoder, estimators, evaluation, hyperparameters, model_types, problem
@@ -45,7 +45,7 @@ class _Plan:
 
 
 def train(ctx: Context, spec: job_pb2.TrainSpec) -> job_pb2.TrainResult:
-    """Trains and stores a model. Raises InvalidInput that tells all that is wrong."""
+    """Trains a model and stages it. Raises InvalidInput that tells all that is wrong."""
     phases = Phases(ctx, _ENDS)
     choice, problems = model_types.choose(spec.model_type)
     with phases.run("load", "reading the table"):
@@ -203,8 +203,8 @@ def _save(
         "test_row_count": result.test_row_count,
         "notes": list(result.notes),
     }
-    before = getattr(ctx, "before_publish", None)
-    result.model.CopyFrom(models.publish(ctx.folders, model, files, details, before=before))
+    # The worker gives it its name when the scheduler has accepted this result.
+    result.model.CopyFrom(staging.stage(ctx.folders, model, files, details, (ctx.job_id, ctx.lease_token)))
 
 
 def _name(target: str, model_type: str) -> str:

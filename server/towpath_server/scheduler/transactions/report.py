@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from towpath_server.core.errors import IllegalTransition, LeaseSuperseded, TowpathError
-from towpath_server.core.events import Progressed
+from towpath_server.core.events import Failed, Progressed, Released, Succeeded
 from towpath_server.core.records import LogChunk, ModelRecord
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.scheduler.messages import HeldLease, Logged, Report
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
+
+# After one of these the worker does not run the job any more.
+OUTCOMES = (Succeeded, Failed, Released)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +27,18 @@ class ReportItem:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What came of them: the last sequence, what changed, whose lease is over, which jobs logged, which models came."""
+    """What came of them: the last sequence, what changed, whose lease is over, which jobs logged, which models came.
+
+    Of the outcomes: whose counts, now or since it was told before, and whose came too late.
+    """
 
     sequence: int
     changes: tuple[Change, ...]
     superseded: tuple[HeldLease, ...]
     logged: tuple[int, ...]
     models: tuple[ModelRecord, ...]
+    accepted: tuple[HeldLease, ...] = ()
+    refused: tuple[HeldLease, ...] = ()
 
 
 def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | TowpathError]:
@@ -54,9 +62,12 @@ def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | 
 
 def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Reported:
     superseded: dict[HeldLease, None] = {}
+    accepted: dict[HeldLease, None] = {}
+    refused: dict[HeldLease, None] = {}
     models: list[ModelRecord] = []
     logged: dict[int, None] = {}
     for report in item.reports:
+        lease, is_outcome = HeldLease(report.job_id, report.event.token), isinstance(report.event, OUTCOMES)
         try:
             if changes.get(report.job_id) is None:
                 raise LeaseSuperseded(job_id=report.job_id)
@@ -66,15 +77,21 @@ def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Report
                 continue
             before = changes.get(report.job_id)
             after = changes.apply(report.job_id, report.event, reported=True)
+            if is_outcome:
+                accepted[lease] = None
             if report.model is not None and after is not before:
                 definition = after.definition
                 models.append(
                     replace(report.model, worker_id=item.worker_id, tenant=definition.tenant, user=definition.user)
                 )
         except (LeaseSuperseded, IllegalTransition):
-            superseded[HeldLease(report.job_id, report.event.token)] = None
+            superseded[lease] = None
+            if is_outcome:
+                refused[lease] = None
+    # What is told again before an outcome that counts is late too, and no reason to give the outcome up.
+    late = tuple(lease for lease in superseded if lease not in accepted)
     sequence = item.reports[-1].sequence if item.reports else 0
-    return Reported(sequence, (), tuple(superseded), tuple(logged), tuple(models))
+    return Reported(sequence, (), late, tuple(logged), tuple(models), tuple(accepted), tuple(refused))
 
 
 def _log(job_id: int, event: Logged, changes: Changes) -> LogChunk:
