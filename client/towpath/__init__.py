@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from towpath.display import follow
     from towpath.enums import (
         AttemptOutcome,
+        ConflictPolicy,
         FailureCause,
         JobState,
         LogStream,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         TaskType,
         WorkerState,
     )
-    from towpath.errors import TowpathError, WaitTimeout
+    from towpath.errors import DedupeConflict, TowpathError, WaitTimeout
     from towpath.executor import JobExecutor
     from towpath.fleet import Model, Queue, ServerInfo, ServerStats, Token, Worker
     from towpath.futures import JobFuture
@@ -54,6 +55,8 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "Client",
+    "ConflictPolicy",
+    "DedupeConflict",
     "Explanation",
     "Failure",
     "FailureCause",
@@ -101,6 +104,7 @@ _HOMES = {
     "towpath.display": ("follow",),
     "towpath.enums": (
         "AttemptOutcome",
+        "ConflictPolicy",
         "FailureCause",
         "JobState",
         "LogStream",
@@ -109,7 +113,7 @@ _HOMES = {
         "TaskType",
         "WorkerState",
     ),
-    "towpath.errors": ("TowpathError", "WaitTimeout"),
+    "towpath.errors": ("DedupeConflict", "TowpathError", "WaitTimeout"),
     "towpath.job_errors": ("JobCancelled", "JobError", "JobFailed", "JobTimedOut"),
     "towpath.executor": ("JobExecutor",),
     "towpath.fleet": ("Model", "Queue", "ServerInfo", "ServerStats", "Token", "Worker"),

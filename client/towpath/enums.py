@@ -66,6 +66,15 @@ class Priority(Named):
     CRITICAL = "CRITICAL"
 
 
+class ConflictPolicy(Named):
+    """What becomes of a new job whose dedupe_key belongs to another one."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    REJECT = "REJECT"
+    RETURN_EXISTING = "RETURN_EXISTING"
+    REPLACE = "REPLACE"
+
+
 class TaskType(Named):
     """What a model does."""
 

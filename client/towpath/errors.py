@@ -10,7 +10,8 @@ class TowpathError(Exception):
     """The base of them all; never raised itself.
 
     `reason` is the scheduler's word for the case (`JOB_NOT_FOUND`), `metadata` its facts; both are empty where the
-    error did not come from a scheduler.
+    error did not come from a scheduler. `repeated`: an earlier try of the same call got no answer, and may have been
+    carried out.
     """
 
     code = ""
@@ -21,6 +22,7 @@ class TowpathError(Exception):
         self.reason = reason
         self.metadata = dict(metadata or {})
         self.retry_after: float | None = None
+        self.repeated = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,18 @@ class FailedPrecondition(TowpathError):
 
 
 class AlreadyExists(TowpathError):
-    """The request_id was used before for another job."""
+    """The request_id was used before for another job; or it is DedupeConflict."""
 
     code = "ALREADY_EXISTS"
+
+
+class DedupeConflict(AlreadyExists):
+    """Another job that is not final has the dedupe_key; `job_id` names it."""
+
+    @property
+    def job_id(self) -> str:
+        """The job that has the key."""
+        return self.metadata.get("job_id", "")
 
 
 class Aborted(TowpathError):
@@ -143,6 +154,8 @@ BY_CODE: Mapping[str, type[TowpathError]] = {
         InternalError,
     )
 }
+# Where the scheduler's reason says more than the code.
+BY_REASON: Mapping[str, type[TowpathError]] = {"DEDUPE_CONFLICT": DedupeConflict}
 
 
 class WaitTimeout(TowpathError, TimeoutError):

@@ -29,6 +29,10 @@ class LogPosition:
             return chunk
         return replace(chunk, text=content[known:].decode(errors="replace"), offset=self.offset)
 
-    def request(self, job_id: str) -> StreamJobLogsRequest:
-        """Asks for the rest of the attempt as it stands."""
-        return StreamJobLogsRequest(job_id=job_id, attempt=self.attempt, offset=self.offset)
+    def next_attempt(self) -> LogPosition:
+        """The begin of the attempt that follows."""
+        return LogPosition(self.attempt + 1)
+
+    def request(self, job_id: str, *, follow: bool) -> StreamJobLogsRequest:
+        """Asks for the rest of the attempt."""
+        return StreamJobLogsRequest(job_id=job_id, attempt=self.attempt, offset=self.offset, follow=follow)

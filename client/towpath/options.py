@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, TypedDict
 
-from towpath.enums import Priority
+from towpath.enums import ConflictPolicy, Priority
 from towpath.errors import InvalidArgument
 from towpath.types import Requirements, RetryPolicy
 from towpath.v1 import job_pb2
@@ -47,9 +47,17 @@ class JobOptions(TypedDict, total=False):
 
 
 class SubmitOptions(JobOptions, total=False):
-    """Those, and a `request_id`: the same id gives the same job. Left out: a new one, so that retries are harmless."""
+    """Those, and what is for one job alone.
+
+    - `request_id`: the same id gives the same job. Left out: a new one, so that retries are harmless
+    - `dedupe_key`: of your jobs that are not final, at most one has this key. `on_conflict` says what to do where one
+      has it already: `reject` (the default) raises DedupeConflict, `return_existing` gives a handle on that job,
+      `replace` cancels it at once, even if it runs, and the new one takes its place
+    """
 
     request_id: str | None
+    dedupe_key: str | None
+    on_conflict: str | ConflictPolicy | None
 
 
 NAMES = frozenset(JobOptions.__annotations__)
@@ -81,6 +89,15 @@ def apply_options(job: job_pb2.Job, options: JobOptions) -> None:
     if "requirements" in given:
         job.requirements.CopyFrom(requirements(given["requirements"]))
     _schedule(job, given.get("schedule_time"), given.get("delay"))
+
+
+def apply_dedupe(job: job_pb2.Job, dedupe_key: str | None, on_conflict: str | ConflictPolicy | None) -> None:
+    """Writes the dedupe key into a job, and what to do where another one has it."""
+    if on_conflict is not None:
+        job.conflict_policy = job_pb2.ConflictPolicy.Value(ConflictPolicy.parse(on_conflict).wire_name)
+        if not dedupe_key:
+            raise InvalidArgument("on_conflict needs a dedupe_key.")
+    job.dedupe_key = dedupe_key or ""
 
 
 def _schedule(job: job_pb2.Job, moment: datetime | None, delay: Seconds | None) -> None:

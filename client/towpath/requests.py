@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from towpath.enums import JobState, TaskType
 from towpath.errors import InvalidArgument
-from towpath.options import JobOptions, SubmitOptions, apply_options, text_map
+from towpath.options import JobOptions, SubmitOptions, apply_dedupe, apply_options, text_map
 from towpath.tables import TableLike, to_data_ref
 from towpath.v1 import job_pb2, job_service_pb2, model_pb2
 from towpath.values import to_struct
@@ -57,6 +57,7 @@ def create(job: job_pb2.Job, options: SubmitOptions | JobOptions) -> job_service
     """A request for a new job, with a request_id, so that a repeated call gives the same job."""
     rest = dict(options)
     request_id = cast("str | None", rest.pop("request_id", None))
+    apply_dedupe(job, cast(Any, rest.pop("dedupe_key", None)), cast(Any, rest.pop("on_conflict", None)))
     apply_options(job, cast(JobOptions, rest))
     return job_service_pb2.CreateJobRequest(job=job, request_id=request_id or str(uuid4()))
 

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from towpath.errors import (
     BY_CODE,
+    BY_REASON,
     InternalError,
     InvalidArgument,
     ResourceExhausted,
@@ -54,7 +55,7 @@ def _with_details(code: grpc.StatusCode, message: str, details: Iterable[Packed]
         for kind in (info, bad, retry):
             if packed.Is(kind.DESCRIPTOR):
                 packed.Unpack(kind)
-    made = BY_CODE.get(code.name, InternalError)
+    made = BY_REASON.get(info.reason) or BY_CODE.get(code.name, InternalError)
     failure: TowpathError
     if issubclass(made, InvalidArgument):
         violations = tuple(Violation(one.field, one.description) for one in bad.field_violations)

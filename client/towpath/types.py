@@ -104,6 +104,7 @@ class Job(Record):
     total_timeout: timedelta | None
     cancel_grace: timedelta | None
     ttl: timedelta | None
+    dedupe_key: str
     state: JobState
     state_reason: str
     progress: Progress | None

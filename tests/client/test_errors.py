@@ -46,6 +46,15 @@ def test_each_code_has_its_exception(
         assert str(caught.value) == caught.value.message == "what to do"
 
 
+def test_a_dedupe_conflict_names_the_other_job(client: Client, jobs: FakeJobs) -> None:
+    detail = info("DEDUPE_CONFLICT", job_id="job_1")
+    jobs.refusals["CreateJob"].append(Refusal(grpc.StatusCode.ALREADY_EXISTS, "what to do", detail))
+    with pytest.raises(errors.AlreadyExists) as caught:
+        client.submit("count", dedupe_key="k")
+    assert isinstance(caught.value, errors.DedupeConflict)
+    assert caught.value.job_id == "job_1"
+
+
 def test_all_violations_come_at_once(client: Client, jobs: FakeJobs) -> None:
     bad = error_details_pb2.BadRequest()
     bad.field_violations.add(field="job.queue", description="no spaces")

@@ -144,15 +144,16 @@ def log(attempt: int, offset: int, text: str) -> job_service_pb2.StreamJobLogsRe
 
 def test_logs_come_once_also_after_breaks_and_through_later_attempts(client: Client, jobs: FakeJobs) -> None:
     handle = client.submit("count")
-    jobs.finish(handle.job_id, value(1))
-    jobs.logs = [log(1, 0, "größe\n"), log(1, 8, "two\n"), log(2, 0, "again\n"), log(2, 6, "done\n")]
+    jobs.move(handle.job_id, job_pb2.JOB_STATE_SUCCEEDED, attempt=3)
+    jobs.logs = [log(1, 0, "größe\n"), log(1, 8, "two\n"), log(2, 0, "again\n"), log(3, 0, "done\n")]
     assert "".join(handle.logs(follow=True)) == "größe\ntwo\nagain\ndone\n"
     for breaks in ([1], [2], [3], [1, 0, 2], [0, 3, 1]):
         jobs.breaks["StreamJobLogs"].extend(breaks)
         assert "".join(handle.logs(follow=True)) == "größe\ntwo\nagain\ndone\n", breaks
         jobs.breaks["StreamJobLogs"].clear()
     assert "".join(handle.logs(attempt=1)) == "größe\ntwo\n"
-    assert "".join(handle.logs()) == "again\ndone\n"
+    assert "".join(handle.logs(attempt=1, follow=True)) == "größe\ntwo\n"
+    assert "".join(handle.logs()) == "done\n"
 
 
 def test_steering_a_job(client: Client, jobs: FakeJobs) -> None:

@@ -114,6 +114,8 @@ def test_every_option_finds_its_field() -> None:
         retries=RetryPolicy(max_attempts=4, initial_backoff=0.5, jitter=0.0, non_retryable_types=("KeyError",)),
         max_lost=0,
         requirements=Requirements(gpu_count=1, worker_labels={"rack": "7"}),
+        dedupe_key="k",
+        on_conflict="return-existing",
     )
     assert (job.queue, job.priority, dict(job.labels), job.workspace) == (
         "q",
@@ -130,11 +132,12 @@ def test_every_option_finds_its_field() -> None:
         True,
         True,
     )
+    assert (job.dedupe_key, job.conflict_policy) == ("k", job_pb2.CONFLICT_POLICY_RETURN_EXISTING)
     assert (job.requirements.gpu_count, dict(job.requirements.worker_labels)) == (1, {"rack": "7"})
 
 
 def test_what_is_left_out_is_left_to_the_scheduler() -> None:
-    job = created(priority="normal", labels=None, ttl=None, retries=None)
+    job = created(priority="normal", labels=None, ttl=None, retries=None, dedupe_key=None, on_conflict=None)
     assert [field.name for field, _ in job.ListFields()] == ["priority", "custom"]
 
 
@@ -148,6 +151,9 @@ def test_retries_as_a_number_count_the_tries_after_the_first() -> None:
     [
         ({"priority": "urgent"}, "'urgent' is no Priority. Take one of: low, normal, high, critical"),
         ({"timeout": 3}, "Unknown option timeout"),
+        ({"dedupe_key": "k", "on_conflict": "keep"}, "Take one of: reject, return_existing, replace"),
+        ({"on_conflict": "replace"}, "on_conflict needs a dedupe_key"),
+        ({"dedupe_key": "", "on_conflict": "replace"}, "on_conflict needs a dedupe_key"),
         ({"requirements": {"gpus": 1}}, "Unknown requirement gpus"),
         ({"requirements": {"cpu_count": "four"}}, "requirements"),
         ({"labels": {"a": 1}}, "labels: .* look at a"),

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from support.rpc_stage import Stage, info_of, raw_unary, status_of
 from towpath.v1 import admin_service_pb2, job_service_pb2
 from towpath_server.rpc import auth, rules
+from towpath_server.scheduler.messages import Told
 
 SECRET = "/srv/secret/path password=hunter2"
 
@@ -26,8 +27,8 @@ def boom(*_: Any) -> NoReturn:
     raise Boom(SECRET)
 
 
-async def watch_boom(*_: Any) -> AsyncIterator[list[Any]]:
-    yield []
+async def watch_boom(*_: Any) -> AsyncIterator[Told]:
+    yield Told((), 1)
     raise Boom(SECRET)
 
 

@@ -27,11 +27,11 @@ from towpath_server.core.job import (
     Timeouts,
 )
 from towpath_server.rpc import pages
-from towpath_server.rpc.convert import reports, times
+from towpath_server.rpc.convert import jobs, reports, times
 from towpath_server.rpc.convert.jobs import BASIC, MAX_JOB_BYTES, job_to_proto
 from towpath_server.rpc.convert.models import model_record, model_to_proto
 from towpath_server.rpc.convert.new_jobs import change, new_job
-from towpath_server.scheduler.messages import Heartbeat, Logged, Report
+from towpath_server.scheduler.messages import Heartbeat, Logged, Report, Told
 
 MOMENTS = st.integers(0, times.LATEST)
 LENGTHS = st.integers(1, 10**15)
@@ -166,6 +166,14 @@ def test_a_spec_that_does_not_fit_beside_its_result_gives_way() -> None:
     assert told.result == result
     assert told.WhichOneof("spec") is None
     assert told.ByteSize() <= MAX_JOB_BYTES
+
+
+def test_a_watch_can_go_on_from_each_message_of_a_long_telling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_EVENTS_BYTES", 1)
+    changed = [a_job(Definition(tenant="t", user="u", job_type="echo"), sequence=number) for number in (3, 5, 8)]
+    messages = list(jobs.events_to_proto(Told(changed, 9)))
+    assert [(len(message.events), message.sequence) for message in messages] == [(1, 3), (1, 5), (1, 9)]
+    assert [message.sequence for message in jobs.events_to_proto(Told((), 9))] == [9]
 
 
 def test_an_unset_field_of_an_update_means_the_default() -> None:

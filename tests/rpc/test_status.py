@@ -32,6 +32,7 @@ def test_every_error_has_a_code_and_a_reason_of_its_own() -> None:
         (errors.Unauthenticated(), grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
         (errors.PermissionDenied(method="X"), grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
         (errors.RequestIdReused(request_id="r"), grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+        (errors.DedupeConflict(job_id="job_1", dedupe_key="k"), grpc.StatusCode.ALREADY_EXISTS, "DEDUPE_CONFLICT"),
         (errors.Conflict(what="X"), grpc.StatusCode.ABORTED, "STALE_ETAG"),
         (errors.SessionUnknown(), grpc.StatusCode.FAILED_PRECONDITION, "SESSION_UNKNOWN"),
         (errors.StoreFull(), grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL"),

@@ -64,6 +64,8 @@ class FakeJobs(JobServiceServicer):
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self.history: dict[str, list[Job]] = defaultdict(list)
+        # The ids of jobs in the order of their changes; a change's sequence is its place, from 2.
+        self.changes: list[str] = []
         self.calls: list[tuple[str, Any]] = []
         # By method: refusals for its next calls; and after how many answers its next streams break.
         self.refusals: dict[str, deque[Refusal]] = defaultdict(deque)
@@ -80,6 +82,7 @@ class FakeJobs(JobServiceServicer):
             job.etag = str(len(self.history[job.job_id]) + 1)
             self.jobs[job.job_id] = job
             self.history[job.job_id].append(job)
+            self.changes.append(job.job_id)
             self.changed.notify_all()
         return job
 
@@ -188,22 +191,25 @@ class FakeJobs(JobServiceServicer):
 
     def WatchJobs(self, request: Any, context: grpc.ServicerContext) -> Iterator[job_service_pb2.WatchJobsResponse]:
         self._called("WatchJobs", request, context)
-        told = {identity for identity, job in self.jobs.items() if fits(request.filter, job)}
-        yield job_service_pb2.WatchJobsResponse()
+        sequence = request.from_sequence or len(self.changes) + 1
+        yield job_service_pb2.WatchJobsResponse(sequence=sequence)
         left = self._break("WatchJobs")
 
-        def news() -> list[Job]:
-            return [job for name, job in list(self.jobs.items()) if name not in told and fits(request.filter, job)]
+        def more() -> bool:
+            return self._stopped or len(self.changes) >= sequence
 
         while not self._stopped and context.is_active():
             with self.changed:
-                self.changed.wait_for(lambda: self._stopped or news(), 0.5)
-            for job in news():
+                self.changed.wait_for(more, 0.5)
+            for identity in self.changes[sequence - 1 :]:
+                sequence += 1
+                job = self.jobs.get(identity)
+                if job is None or not fits(request.filter, job):
+                    continue
                 if next(left) == 0:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
-                told.add(job.job_id)
-                event = job_service_pb2.JobEvent(sequence=1, job=job)
-                yield job_service_pb2.WatchJobsResponse(events=[event])
+                event = job_service_pb2.JobEvent(sequence=int(job.etag), job=job)
+                yield job_service_pb2.WatchJobsResponse(events=[event], sequence=sequence)
 
     def StreamJobLogs(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         self._called("StreamJobLogs", request, context)

@@ -25,7 +25,8 @@ from towpath.v1 import (
 )
 from towpath_server.core.records import Role
 from towpath_server.rpc.server import RpcServer, make_server
-from towpath_server.scheduler import Scheduler
+from towpath_server.scheduler import Clock, Intervals, Scheduler
+from towpath_server.store.base import Store
 from towpath_server.store.memory import MemoryStore
 
 Metadata = tuple[tuple[str, str], ...]
@@ -60,6 +61,16 @@ class Stage:
         ):
             object.__setattr__(self, name, stub)
 
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"127.0.0.1:{self.server.port}"
+
+    async def tick(self) -> None:
+        """Do what is due by the test's own clock."""
+        await self.scheduler.timers.run_due()
+        await self.scheduler.workers.end_silent_sessions()
+
     def bearer(self, role: Role = Role.ADMIN) -> Metadata:
         """The metadata of a caller with this role."""
         return (("authorization", f"Bearer {self.tokens[role]}"),)
@@ -88,20 +99,28 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    """A stage, cleared away at the end."""
-    scheduler = Scheduler(MemoryStore())
-    secret = await scheduler.start()
-    assert secret is not None
-    tokens = {Role.ADMIN: secret}
-    for role in (Role.SUBMITTER, Role.WORKER):
+async def stage(
+    store: Store | None = None,
+    *,
+    clock: Clock | None = None,
+    intervals: Intervals = Intervals(),  # noqa: B008 - frozen
+) -> AsyncIterator[Stage]:
+    """A stage, cleared away at the end. With a clock of the test's own, its timers run only when the test says so."""
+    scheduler = Scheduler(store or MemoryStore(), clock=clock, intervals=intervals)
+    await scheduler.start(first_token=False)
+    if clock is not None:
+        await scheduler.timers.stop()
+    tokens = {}
+    for role in (Role.ADMIN, Role.SUBMITTER, Role.WORKER):
         _, tokens[role] = await scheduler.access.issue("default", "admin", role.name.lower(), role)
     server = make_server(scheduler)
     await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        yield Stage(scheduler, server, channel, tokens)
-    await scheduler.stop()
-    await server.stop(0)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Stage(scheduler, server, channel, tokens)
+    finally:
+        await scheduler.stop()
+        await server.stop(0)
 
 
 def raw_unary(channel: grpc.aio.Channel, method: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:

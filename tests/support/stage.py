@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from towpath_server.core.job import SECOND, Definition, Job, JobState, Priority, RetryPolicy, Timeouts
+from towpath_server.core.job import SECOND, ConflictPolicy, Definition, Job, JobState, Priority, RetryPolicy, Timeouts
 from towpath_server.core.records import Machine, Principal, Role
 from towpath_server.scheduler import Clock, Intervals, Scheduler
 from towpath_server.scheduler.messages import NewJob, Registered, Registration
@@ -55,6 +55,8 @@ class Stage:
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         schedule_time: int | None = None,
         max_lost: int = 3,
+        dedupe_key: str = "",
+        on_conflict: ConflictPolicy = ConflictPolicy.REJECT,
     ) -> Job:
         """Create one job."""
         definition = Definition(
@@ -69,8 +71,9 @@ class Stage:
             retry=retry,
             schedule_time=schedule_time,
             max_lost=max_lost,
+            dedupe_key=dedupe_key,
         )
-        return (await self.scheduler.jobs.create(who, [NewJob(definition, priority)]))[0]
+        return (await self.scheduler.jobs.create(who, [NewJob(definition, priority, on_conflict=on_conflict)]))[0]
 
     async def worker(
         self, *, slots: int = 1, job_types: tuple[str, ...] = ("echo",), who: Principal = ADA
@@ -126,9 +129,9 @@ class Stage:
         return len({profile for _, profile in self.scheduler.timers._state.board._fits})
 
 
-async def settled(condition: Callable[[], bool]) -> None:
+async def settled(condition: Callable[[], bool], *, seconds: float = 10) -> None:
     """Let the event loop turn until something holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for is inside the scheduler
             await asyncio.sleep(0)  # a turn, not a time
 

@@ -113,18 +113,24 @@ class AsyncConnection:
         patience: Deadline | None = None,
         retry: bool = True,
     ) -> Response:
-        """The answer. `timeout` bounds each try; `patience` (by default the same) all of them."""
+        """The answer. `timeout` bounds each try; `patience` (by default the same) all of them.
+
+        What it raises is `repeated` where an earlier try may have been carried out.
+        """
         limit = self.timeout if timeout is None else timeout
         deadline = patience or Deadline(limit)
         backoff = self.backoff(deadline)
+        lost = False
         while True:
             try:
                 response: Response = await method(request, timeout=limit if patience else deadline.remaining())
             except grpc.RpcError as error:
                 failure = self.translate(error)
+                failure.repeated = lost
                 if not retry:
                     raise failure from None
                 await self.pause(failure, backoff)
+                lost = lost or failure.reason == statuses.UNREACHABLE
             else:
                 self.answered = True
                 return response

@@ -11,7 +11,7 @@ from towpath import display, job_errors, notebook, requests
 from towpath._async.connection import AsyncConnection
 from towpath._async.logs import read_logs
 from towpath.enums import JobState
-from towpath.errors import DeadlineExceeded, TowpathError, Unavailable, WaitTimeout
+from towpath.errors import DeadlineExceeded, FailedPrecondition, NotFound, TowpathError, Unavailable, WaitTimeout
 from towpath.options import JobOptions
 from towpath.retrying import Deadline
 from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progress
@@ -172,12 +172,20 @@ class AsyncJobHandle:
     async def resume(self) -> Job:
         """Lets it go on after `pause`."""
         request = job_service_pb2.ResumeJobRequest(job_id=self.job_id)
-        return self._keep((await self._connection.call(self._connection.stubs.jobs.ResumeJob, request)).job)
+        try:
+            response = await self._connection.call(self._connection.stubs.jobs.ResumeJob, request)
+        except FailedPrecondition as refusal:
+            return await self._moved_before(refusal)
+        return self._keep(response.job)
 
     async def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
         request = job_service_pb2.RetryJobRequest(job_id=self.job_id)
-        return self._keep((await self._connection.call(self._connection.stubs.jobs.RetryJob, request)).job)
+        try:
+            response = await self._connection.call(self._connection.stubs.jobs.RetryJob, request)
+        except FailedPrecondition as refusal:
+            return await self._moved_before(refusal)
+        return self._keep(response.job)
 
     async def update(self, *, etag: str = "", **options: Unpack[JobOptions]) -> Job:
         """Changes priority, labels, annotations or timeouts; with an `etag` only if nothing changed since."""
@@ -187,7 +195,11 @@ class AsyncJobHandle:
     async def delete(self) -> None:
         """Deletes it with its logs; it must be final."""
         request = job_service_pb2.DeleteJobRequest(job_id=self.job_id)
-        await self._connection.call(self._connection.stubs.jobs.DeleteJob, request)
+        try:
+            await self._connection.call(self._connection.stubs.jobs.DeleteJob, request)
+        except NotFound as refusal:
+            if not refusal.repeated:
+                raise
 
     async def explain(self) -> Explanation:
         """Why it does not run: its place, and each worker with what it lacks."""
@@ -209,6 +221,12 @@ class AsyncJobHandle:
         self._job = Job.from_proto(job)
         self._complete = self._job.is_final
         return self._job
+
+    async def _moved_before(self, refusal: FailedPrecondition) -> Job:
+        # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
+        if not refusal.repeated:
+            raise refusal
+        return await self.refresh()
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
         if self._job.state is JobState.UNSPECIFIED:

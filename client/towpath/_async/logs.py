@@ -20,8 +20,7 @@ async def read_logs(connection: AsyncConnection, job_id: str, *, follow: bool, a
     deadline = Deadline(None if follow else connection.timeout)
     backoff = connection.backoff(deadline)
     position = LogPosition()
-    whole = StreamJobLogsRequest(job_id=job_id, attempt=attempt, follow=follow)
-    request = whole
+    request = StreamJobLogsRequest(job_id=job_id, attempt=attempt, follow=follow)
     while True:
         stream = connection.stubs.jobs.StreamJobLogs(request, timeout=deadline.remaining())
         failure: TowpathError | None = None
@@ -35,17 +34,22 @@ async def read_logs(connection: AsyncConnection, job_id: str, *, follow: bool, a
             failure = connection.translate(error)
         finally:
             stream.cancel()
-        if failure is None and request is not whole:
-            request = whole
-            continue
-        if failure is None and (not follow or await is_final(connection, job_id)):
-            return
+        if failure is None:
+            if not follow:
+                return
+            job = await _look(connection, job_id)
+            # A stream that was broken goes on attempt by attempt: more than one may have begun meanwhile.
+            if not attempt and 0 < request.attempt < job.attempt:
+                position = position.next_attempt()
+                request = position.request(job_id, follow=True)
+                continue
+            if job.is_final:
+                return
         await connection.pause(failure or Unavailable("The log ended before the job did."), backoff)
-        # First the rest of the attempt that was being read: by now another one may be the current one.
-        request = position.request(job_id) if position.attempt else whole
+        if position.attempt:
+            request = position.request(job_id, follow=follow)
 
 
-async def is_final(connection: AsyncConnection, job_id: str) -> bool:
-    """Whether the job is over."""
+async def _look(connection: AsyncConnection, job_id: str) -> Job:
     request = GetJobRequest(job_id=job_id, view=JOB_VIEW_BASIC)
-    return Job.from_proto((await connection.call(connection.stubs.jobs.GetJob, request)).job).is_final
+    return Job.from_proto((await connection.call(connection.stubs.jobs.GetJob, request)).job)

@@ -20,26 +20,28 @@ PAGE_SIZE = 1000
 def completions(connection: Connection, labels: dict[str, str]) -> Generator[str, None, None]:
     """The ids of jobs with these labels once they are final, for ever; an id may come more than once.
 
-    Whenever the watch stands anew, all those that were final before come again: nothing is missed while it was broken.
+    Those that were final before are listed once. After a break the watch goes on where it was: nothing is missed.
     """
     forever = Deadline(None)
     backoff = connection.backoff(forever)
     wanted = job_filter({"labels": labels, "states": sorted(FINAL_STATES)})
+    sequence = 0
     while True:
-        stream = connection.stubs.jobs.WatchJobs(job_service_pb2.WatchJobsRequest(filter=wanted))
+        request = job_service_pb2.WatchJobsRequest(filter=wanted, from_sequence=sequence)
+        stream = connection.stubs.jobs.WatchJobs(request)
         failure: TowpathError = Unavailable("The watch ended.")
         try:
             for response in stream:
                 backoff = connection.heard(forever)
                 for event in response.events:
                     yield event.job.job_id
-                if response.events:
-                    continue
-                # The watch stands: what ended before it did is in the list.
-                request = job_service_pb2.ListJobsRequest(filter=wanted, page_size=PAGE_SIZE)
-                for page in connection.pages(connection.stubs.jobs.ListJobs, request):
-                    for job in page.jobs:
-                        yield job.job_id
+                if not response.events and not sequence:
+                    # The watch stands: what ended before it did is in the list.
+                    listing = job_service_pb2.ListJobsRequest(filter=wanted, page_size=PAGE_SIZE)
+                    for page in connection.pages(connection.stubs.jobs.ListJobs, listing):
+                        for job in page.jobs:
+                            yield job.job_id
+                sequence = response.sequence
         except grpc.RpcError as error:
             failure = connection.translate(error)
         finally:

@@ -12,7 +12,7 @@ from towpath import display, job_errors, notebook, requests
 from towpath._sync.connection import Connection
 from towpath._sync.logs import read_logs
 from towpath.enums import JobState
-from towpath.errors import DeadlineExceeded, TowpathError, Unavailable, WaitTimeout
+from towpath.errors import DeadlineExceeded, FailedPrecondition, NotFound, TowpathError, Unavailable, WaitTimeout
 from towpath.options import JobOptions
 from towpath.retrying import Deadline
 from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progress
@@ -173,12 +173,20 @@ class JobHandle:
     def resume(self) -> Job:
         """Lets it go on after `pause`."""
         request = job_service_pb2.ResumeJobRequest(job_id=self.job_id)
-        return self._keep((self._connection.call(self._connection.stubs.jobs.ResumeJob, request)).job)
+        try:
+            response = self._connection.call(self._connection.stubs.jobs.ResumeJob, request)
+        except FailedPrecondition as refusal:
+            return self._moved_before(refusal)
+        return self._keep(response.job)
 
     def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
         request = job_service_pb2.RetryJobRequest(job_id=self.job_id)
-        return self._keep((self._connection.call(self._connection.stubs.jobs.RetryJob, request)).job)
+        try:
+            response = self._connection.call(self._connection.stubs.jobs.RetryJob, request)
+        except FailedPrecondition as refusal:
+            return self._moved_before(refusal)
+        return self._keep(response.job)
 
     def update(self, *, etag: str = "", **options: Unpack[JobOptions]) -> Job:
         """Changes priority, labels, annotations or timeouts; with an `etag` only if nothing changed since."""
@@ -188,7 +196,11 @@ class JobHandle:
     def delete(self) -> None:
         """Deletes it with its logs; it must be final."""
         request = job_service_pb2.DeleteJobRequest(job_id=self.job_id)
-        self._connection.call(self._connection.stubs.jobs.DeleteJob, request)
+        try:
+            self._connection.call(self._connection.stubs.jobs.DeleteJob, request)
+        except NotFound as refusal:
+            if not refusal.repeated:
+                raise
 
     def explain(self) -> Explanation:
         """Why it does not run: its place, and each worker with what it lacks."""
@@ -210,6 +222,12 @@ class JobHandle:
         self._job = Job.from_proto(job)
         self._complete = self._job.is_final
         return self._job
+
+    def _moved_before(self, refusal: FailedPrecondition) -> Job:
+        # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
+        if not refusal.repeated:
+            raise refusal
+        return self.refresh()
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
         if self._job.state is JobState.UNSPECIFIED:

@@ -29,6 +29,14 @@ class Priority(StrEnum):
     CRITICAL = "critical"
 
 
+class OnConflict(StrEnum):
+    """What becomes of a new job whose dedupe key belongs to another one."""
+
+    REJECT = "reject"
+    RETURN_EXISTING = "return_existing"
+    REPLACE = "replace"
+
+
 class Task(StrEnum):
     """What a model does."""
 

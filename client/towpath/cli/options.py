@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from towpath.cli.names import Priority
+from towpath.cli.names import OnConflict, Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,14 @@ class SubmitOptions:
     gpus: Annotated[int, typer.Option(min=0, help="GPUs that it must have.")] = 0
     request_id: Annotated[str, typer.Option(help="The same id again gives the same job.")] = ""
 
+    dedupe_key: Annotated[
+        str, typer.Option(metavar="KEY", help="At most one of your jobs that are not over has it.")
+    ] = ""
+    on_conflict: Annotated[
+        OnConflict | None,
+        typer.Option(case_sensitive=False, help="Where one has the key: fail, give that one, or cancel it."),
+    ] = None
+
     def arguments(self) -> dict[str, Any]:
         """As `Client.submit` takes them; what was not given is left out."""
         from towpath import Requirements
@@ -78,6 +86,8 @@ class SubmitOptions:
             "retries": self.retries,
             "requirements": requirements if requirements != Requirements() else None,
             "request_id": self.request_id,
+            "dedupe_key": self.dedupe_key,
+            "on_conflict": self.on_conflict.value if self.on_conflict else None,
         }
         return found | {name: value for name, value in given.items() if value}
 

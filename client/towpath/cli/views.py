@@ -69,6 +69,7 @@ def job(found: Job) -> None:
             ("user", found.user),
             ("workspace", found.workspace),
             ("labels", ", ".join(f"{name}={value}" for name, value in sorted(found.labels.items()))),
+            ("dedupe key", found.dedupe_key),
             ("progress", display.summary(found.progress) if found.progress else ""),
             ("attempts", _attempts(found)),
             ("worker", found.worker_id),

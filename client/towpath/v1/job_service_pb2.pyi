@@ -746,7 +746,8 @@ class WatchJobsRequest(_message.Message):
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
     """First what has changed after this sequence of an earlier WatchJobs, each job as it stands now; jobs that were deleted
-    meanwhile are not told of. 0: only what changes from now on.
+    meanwhile are not told of. 0: only what changes from now on. 1, or a sequence that this scheduler has not reached:
+    first all jobs as they stand.
     """
     @_builtins.property
     def filter(self) -> Global___JobFilter:

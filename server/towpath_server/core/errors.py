@@ -76,6 +76,12 @@ class RequestIdReused(TowpathError):
     reason = "REQUEST_ID_REUSED"
 
 
+class DedupeConflict(TowpathError):
+    """Job {job_id} still has dedupe_key {dedupe_key}. Wait for it or cancel it, or choose another conflict policy."""
+
+    reason = "DEDUPE_CONFLICT"
+
+
 class SessionUnknown(TowpathError):
     """This worker's session is over. Register again."""
 

@@ -45,6 +45,15 @@ class Priority(IntEnum):
     CRITICAL = 4
 
 
+class ConflictPolicy(IntEnum):
+    """What becomes of a new job whose dedupe key another one has. The numbers are those of
+    `towpath.v1.ConflictPolicy`."""
+
+    REJECT = 1
+    RETURN_EXISTING = 2
+    REPLACE = 3
+
+
 class FailureCause(IntEnum):
     """Why an attempt, or a job, failed. The numbers are those of `towpath.v1.FailureCause`."""
 

@@ -40,6 +40,11 @@ class Calls:
         finally:
             self._under_way.discard(call)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any of them is more than a wait for its client."""
+        return any(not call.idle for call in self._under_way)
+
     def cut(self, token_id: int) -> None:
         """End all calls of this token but the one that asks for it."""
         for call in self._under_way:

@@ -70,6 +70,9 @@ def _create(request: job_service_pb2.CreateJobRequest, at: str = "") -> Iterator
         )
     if job.HasField("schedule_time") and not 0 <= job.schedule_time.seconds < LATEST_SCHEDULE:
         yield Violation(f"{path}.schedule_time", "must lie between 1970 and 2100")
+    # Who sets one of these believes that a key is there.
+    if not job.dedupe_key and job.conflict_policy > job_pb2.CONFLICT_POLICY_REJECT:
+        yield Violation(f"{path}.conflict_policy", "asks for a dedupe_key, and there is none")
     labels = job.requirements.worker_labels.items()
     if any(len(text) > MAX_LABEL for label in labels for text in label):
         yield Violation(f"{path}.requirements.worker_labels", f"must have at most {MAX_LABEL} characters each")

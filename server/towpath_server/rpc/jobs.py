@@ -95,10 +95,11 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: object) -> AsyncIterator[pb.WatchJobsResponse]:
         """Each change of the jobs that fit the filter."""
-        async with aclosing(self._jobs.watch_all(caller(), job_filter(request.filter))) as jobs:
-            async for changed in jobs:
-                for told in events_to_proto(changed):
-                    yield told
+        wanted = job_filter(request.filter)
+        async with aclosing(self._jobs.watch_all(caller(), wanted, request.from_sequence)) as changes:
+            async for told in changes:
+                for message in events_to_proto(told):
+                    yield message
 
     async def StreamJobLogs(
         self, request: pb.StreamJobLogsRequest, context: object

@@ -43,6 +43,8 @@ SERVICES = (
     "towpath.v1.AdminService",
 )
 HEALTH = "grpc.health.v1.Health"
+# How long to refuse calls in words before the server's end, and when none come any more (seconds, looks).
+LINGER, LOOK, QUIET = 1.0, 0.02, 5
 
 
 def server_options(max_message_bytes: int = MAX_MESSAGE_BYTES) -> list[tuple[str, int]]:
@@ -91,11 +93,21 @@ class RpcServer:
     async def stop(self, grace: float) -> None:
         """Take no new calls; end those under way after `grace` seconds, those that wait for their client at once."""
         await self.drain()
+        await self._linger(min(grace, LINGER))
         stopping = asyncio.ensure_future(self.server.stop(grace))
         while not stopping.done():
             await asyncio.wait([stopping], timeout=0.05)
             self._calls.end_idle()
         await stopping
+
+    async def _linger(self, longest: float) -> None:
+        # Calls that have arrived and that nobody serves yet would be CANCELLED, which no client tries again: the
+        # scheduler refuses them in words first.
+        loop = asyncio.get_running_loop()
+        end, quiet = loop.time() + longest, 0
+        while quiet < QUIET and loop.time() < end:
+            await asyncio.sleep(LOOK)
+            quiet = 0 if self._calls.busy else quiet + 1
 
 
 def make_server(

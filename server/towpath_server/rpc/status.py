@@ -54,6 +54,7 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
     errors.SessionUnknown: _C.FAILED_PRECONDITION,
     errors.Conflict: _C.ABORTED,
     errors.RequestIdReused: _C.ALREADY_EXISTS,
+    errors.DedupeConflict: _C.ALREADY_EXISTS,
     errors.Unauthenticated: _C.UNAUTHENTICATED,
     errors.PermissionDenied: _C.PERMISSION_DENIED,
     errors.InvalidArgument: _C.INVALID_ARGUMENT,

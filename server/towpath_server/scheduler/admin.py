@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from towpath_server.core.records import Principal
-from towpath_server.scheduler.jobs import matching, summed
+from towpath_server.scheduler.filters import matching
+from towpath_server.scheduler.jobs import summed
 from towpath_server.scheduler.messages import JobFilter, Overview, ServerInfo
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.control import SWEEP, Sweep

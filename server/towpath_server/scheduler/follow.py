@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
+from towpath_server.core.errors import SlowConsumer
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.records import LogChunk, Principal
-from towpath_server.scheduler.messages import JobFilter
+from towpath_server.scheduler.filters import fits, matching
+from towpath_server.scheduler.messages import JobFilter, Told
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.control import visible
-from towpath_server.scheduler.watchers import Watch
+from towpath_server.scheduler.watchers import Watch, outline
+from towpath_server.store.base import Matching, Store
 
 LOG_CHUNKS = 200
+# Each may have some MiB, which are read and then left out.
+PAGE = 100
+# A sequence that all jobs are told after.
+FROM_THE_BEGINNING = 1
 
 
 class Follow:
@@ -39,7 +47,9 @@ class Follow:
     async def watch(self, principal: Principal, job_id: int, from_sequence: int) -> AsyncGenerator[Job]:
         """The job now, if it is past `from_sequence`, and after each change, until it is final."""
         with self._state.watchers.job(job_id) as watch:
-            job, told = await self._look(principal, job_id), from_sequence
+            job = await self._look(principal, job_id)
+            # One that the job has not reached is from before the store was restored.
+            told = from_sequence if from_sequence <= job.revision else 0
             while True:
                 if job.revision > told:
                     told = job.revision
@@ -49,30 +59,60 @@ class Follow:
                 changed = await self._next(watch)
                 job = changed[-1] if changed else await self._look(principal, job_id)
 
-    async def watch_all(self, principal: Principal, wanted: JobFilter) -> AsyncGenerator[list[Job]]:
-        """Nothing once the watch stands, then what has changed of the jobs that this caller may see and wants."""
+    async def watch_all(self, principal: Principal, wanted: JobFilter, from_sequence: int = 0) -> AsyncGenerator[Told]:
+        """No jobs once the watch stands, then each change of the jobs that this caller may see and wants.
+
+        First what has changed since `from_sequence`, each job as it stands; where that is 1, or no sequence that was
+        given out here, all jobs. From a `Told.sequence` on, another watch misses nothing. Jobs come without spec and
+        result. Raises `SlowConsumer` with the sequence to go on from.
+        """
+        query = matching(principal, wanted)
         with self._state.watchers.jobs(lambda job: fits(principal, wanted, job)) as watch:
-            yield []
+            current = self._state.watchers.sequence
+            told = (from_sequence if from_sequence <= current else FROM_THE_BEGINNING) or current
+            yield Told((), told)
+            behind, after = from_sequence > 0, told if told > FROM_THE_BEGINNING else 0
+            while behind:
+                self._state.refuse_when_draining()
+                # What was told until now is in the store, where it is read.
+                watch.forget()
+                current = self._state.watchers.sequence
+                page = await self._changed(replace(query, changed_after=after))
+                behind = len(page) == PAGE
+                # The store may be ahead of what was told.
+                told = after = page[-1].sequence if behind else max([current, *(job.sequence for job in page)])
+                if page:
+                    yield Told(page, told)
             while True:
-                if changed := await self._next(watch):
-                    yield changed
+                try:
+                    changed = await self._next(watch)
+                except SlowConsumer:
+                    raise SlowConsumer(sequence=told) from None
+                fresh = sorted((job for job in changed if job.sequence > told), key=lambda job: job.sequence)
+                # Nobody was told of anything since these were taken.
+                told = max(told, self._state.watchers.sequence)
+                if fresh:
+                    yield Told(fresh, told)
 
     async def logs(
         self, principal: Principal, job_id: int, attempt: int, offset: int, follow: bool
     ) -> AsyncGenerator[LogChunk]:
         """Pieces of log from `offset` on; when following, what comes until the job is final."""
         with self._state.watchers.job(job_id) as watch:
+            job = await self._look(principal, job_id)
+            number = attempt or job.attempt
             while True:
-                job = await self._look(principal, job_id)
-                number = attempt or job.attempt
                 async for chunk in self._stored(job_id, number, offset):
                     offset = chunk.offset + len(chunk.text.encode())
                     yield chunk
+                if follow and not attempt and number < job.attempt:
+                    # Whoever reads slowly misses no attempt, and no end of one.
+                    number, offset = number + 1, 0
+                    continue
                 if not follow or job.state.is_final or 0 < attempt < job.attempt:
                     return
                 await self._next(watch)
-                if not attempt and (await self._look(principal, job_id)).attempt != number:
-                    offset = 0
+                job = await self._look(principal, job_id)
 
     async def _stored(self, job_id: int, attempt: int, offset: int) -> AsyncGenerator[LogChunk]:
         chunks = await self._chunks(job_id, attempt, offset)
@@ -86,6 +126,9 @@ class Follow:
     async def _chunks(self, job_id: int, attempt: int, offset: int) -> list[LogChunk]:
         return await self._state.committer.read(lambda store: store.logs(job_id, attempt, offset, LOG_CHUNKS))
 
+    async def _changed(self, query: Matching) -> list[Job]:
+        return await self._state.committer.read(lambda store: _page(store, query))
+
     async def _next(self, watch: Watch) -> list[Job]:
         self._state.refuse_when_draining()
         changed = await watch.next()
@@ -98,16 +141,7 @@ class Follow:
         return visible(principal, job_id, jobs.get(job_id))
 
 
-def fits(principal: Principal, wanted: JobFilter, job: Job) -> bool:
-    """Whether this caller may see the job and wants it."""
-    definition = job.definition
-    return (
-        principal.owns(definition.tenant, definition.user)
-        and (not wanted.states or job.state in wanted.states)
-        and wanted.queue in (None, definition.queue)
-        and wanted.job_type in (None, definition.job_type)
-        and wanted.user in (None, definition.user)
-        and wanted.workspace in (None, definition.workspace)
-        and wanted.worker_id in (None, job.worker_id)
-        and wanted.labels.items() <= definition.labels.items()
-    )
+def _page(store: Store, query: Matching) -> list[Job]:
+    # Of one moment: a page is short only where nothing follows.
+    with store.transaction():
+        return [outline(job) for job in store.find(query, PAGE)]

@@ -10,13 +10,14 @@ from towpath_server.core.events import Cancel, Changed, Event, Pause, Resume, Re
 from towpath_server.core.job import Attempt, Definition, Job, JobState, Lease, Priority
 from towpath_server.core.records import Head, Lane, Principal, Queue
 from towpath_server.scheduler.explain import explain
+from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.follow import Follow
 from towpath_server.scheduler.messages import Explanation, JobFilter, NewJob, Stats
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.control import COMMAND, DELETE, Command, Deletion, visible
 from towpath_server.scheduler.transactions.create import CREATE, CreateItem, Draft
 from towpath_server.scheduler.waiters import Waiter
-from towpath_server.store.base import Count, Matching
+from towpath_server.store.base import Count
 
 
 class Jobs(Follow):
@@ -29,7 +30,8 @@ class Jobs(Follow):
     async def create(self, principal: Principal, new: Sequence[NewJob]) -> list[Job]:
         """Create all of the jobs or none; they are on disk when this returns.
 
-        A job whose request_id was seen before is not created again. Raises `ModelNotFound`, `RequestIdReused`.
+        A job whose request_id was seen before is not created again. Raises `ModelNotFound`, `RequestIdReused`,
+        `DedupeConflict`.
         """
         self._state.refuse_when_draining()
         return await self._state.carry_out(self._create(principal, new))
@@ -38,19 +40,24 @@ class Jobs(Follow):
         now = self._state.clock.wall()
         drafts = [self._draft(principal, one, now) for one in new]
         handed = self._hand_out(drafts, now)
+        item = self._item([handed.get(draft.job_id, (draft, None))[0] for draft in drafts], now)
         try:
-            item = self._item([handed.get(draft.job_id, (draft, None))[0] for draft in drafts], now)
             created = await self._state.committer.submit(CREATE, item)
             self._state.board.saved(item.lanes)
             self._state.absorb(created.changes)
         except BaseException:
             for _, waiter in handed.values():
                 waiter.hand([])
+            for queue in item.queues:
+                if self._state.queues.get((queue.tenant, queue.name)) is queue:
+                    # The next create brings it again: the store may not have it.
+                    del self._state.queues[queue.tenant, queue.name]
             raise
         born = {change.after.job_id: change.after for change in created.changes if change.after is not None}
         leased: dict[Waiter, list[Job]] = {waiter: [] for _, waiter in handed.values()}
         for job_id, (_, waiter) in handed.items():
-            if job_id in born:
+            # Some were not born: another job answers for them. Some were replaced as soon as they were born.
+            if job_id in born and born[job_id].lease is not None:
                 leased[waiter].append(born[job_id])
         for waiter, jobs in leased.items():
             waiter.hand(jobs)
@@ -68,7 +75,7 @@ class Jobs(Follow):
             requirements=requirements,
         )
         lane = self._state.board.obtain(definition)
-        return Draft(self._state.ids.next(), definition, lane.lane_id, new.priority)
+        return Draft(self._state.ids.next(), definition, lane.lane_id, new.priority, new.on_conflict)
 
     def _hand_out(self, drafts: list[Draft], now: int) -> dict[int, tuple[Draft, Waiter]]:
         """Give drafts to parked polls, the best first; the others are put on the board.
@@ -136,7 +143,7 @@ class Jobs(Follow):
         return await self._command(principal, job_id, lambda job: Resume())
 
     async def retry(self, principal: Principal, job_id: int) -> Job:
-        """Queue a final job again, behind those that wait."""
+        """Queue a final job again, behind those that wait. Raises `DedupeConflict` where another one has its key."""
         position = self._state.ids.next()
         return await self._command(principal, job_id, lambda job: Retry(position))
 
@@ -180,24 +187,6 @@ class Jobs(Follow):
         """The job. Raises `JobNotFound`, also for another user's."""
         jobs = await self._state.committer.read(lambda store: store.load([job_id]))
         return visible(principal, job_id, jobs.get(job_id))
-
-
-def matching(principal: Principal, wanted: JobFilter) -> Matching:
-    """The store's query for what this caller wants and may see."""
-    user = wanted.user
-    if not principal.owns(principal.tenant, ""):
-        # Not an admin: another user's jobs do not exist. No user has a name with a NUL.
-        user = principal.user if user in (None, principal.user) else "\0"
-    return Matching(
-        tenant=principal.tenant,
-        user=user,
-        states=wanted.states,
-        queue=wanted.queue,
-        job_type=wanted.job_type,
-        workspace=wanted.workspace,
-        labels=wanted.labels,
-        worker_id=wanted.worker_id,
-    )
 
 
 def summed(counts: Sequence[Count], now: int) -> Stats:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from towpath_server.core.events import Failed, Progressed, Released, Started, Succeeded
-from towpath_server.core.job import NO_LABELS, Definition, JobState, Priority
+from towpath_server.core.job import NO_LABELS, ConflictPolicy, Definition, Job, JobState, Priority
 from towpath_server.core.records import Machine, ModelRecord, Queue, Worker
 
 
@@ -16,11 +16,13 @@ class NewJob:
     """A job to create. Tenant, user and create_time of the definition are filled in by the scheduler.
 
     `model` names the model that the job needs on its worker: an id, `name` or `name@version`; empty for none.
+    `on_conflict`: where another job that is not final has its dedupe key.
     """
 
     definition: Definition
     priority: Priority = Priority.NORMAL
     model: str = ""
+    on_conflict: ConflictPolicy = ConflictPolicy.REJECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,14 @@ class JobFilter:
     workspace: str | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     worker_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Jobs that have changed, by their sequence; with them all changes up to `sequence` are told."""
+
+    jobs: Sequence[Job]
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)

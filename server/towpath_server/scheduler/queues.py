@@ -8,7 +8,7 @@ from dataclasses import replace
 from towpath_server.core.errors import QueueNotFound
 from towpath_server.core.job import Job, JobState
 from towpath_server.core.records import Principal, Queue
-from towpath_server.scheduler.jobs import matching
+from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.messages import JobFilter, QueueView
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.records import KEEP, Keep

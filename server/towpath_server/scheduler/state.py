@@ -25,6 +25,8 @@ from towpath_server.store.committer import Committer, OnCommit
 
 T = TypeVar("T")
 
+MILLISECOND = SECOND // 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
@@ -72,8 +74,9 @@ class State:
         self.clock = clock
         self.rng = rng
         self.intervals = intervals
-        # Later than all that was ever stored, also where the clock was put back meanwhile.
-        since = store.sequence(clock.wall())
+        # Later than all that was ever stored, also where the clock was put back meanwhile: by a millisecond, which is
+        # what ids know of the time.
+        since = store.sequence(store.sequence(clock.wall()) + MILLISECOND)
         self.ids = Ids(clock.wall, rng, since)
         self.committer = new_committer(store, clock.wall, self._told)
         queues = store.records(Queue)

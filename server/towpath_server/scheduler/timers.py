@@ -63,8 +63,12 @@ class Timers:
     async def run_due(self) -> None:
         """Do all that is due now."""
         while self._next is not None and self._next <= self._state.clock.wall():
-            self._next = None
-            expired = await self._state.committer.submit(EXPIRE, ExpireItem(BATCH, self._state.rng.random))
+            due, self._next = self._next, None
+            try:
+                expired = await self._state.committer.submit(EXPIRE, ExpireItem(BATCH, self._state.rng.random))
+            except Exception:
+                self.nudge(due)  # It still is.
+                raise
             self._state.absorb(expired.changes)
             if expired.next_due is not None:
                 self.nudge(expired.next_due)

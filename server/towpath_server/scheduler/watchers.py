@@ -1,13 +1,15 @@
-"""Those who wait for changes of jobs. A slow one is told of changes in quick succession as one; its memory is bounded
-by the number of jobs that it watches."""
+"""Those who wait for changes of jobs. A slow one is told of changes in quick succession as one; what is kept for it is
+bounded by the number of jobs that it watches, and by `MOST_PENDING`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from towpath_server.core.errors import SlowConsumer
+from towpath_server.core.evolve import evolve
 from towpath_server.core.job import Job
 from towpath_server.scheduler.changes import Change
 
@@ -25,13 +27,24 @@ class Watch:
 
     def tell(self, job: Job) -> None:
         """The job has changed."""
-        if self._wanted is not None and not self._wanted(job):
+        if self._overflown or (self._wanted is not None and not self._wanted(job)):
             return
         if len(self._pending) >= MOST_PENDING and job.job_id not in self._pending:
             self._overflown = True
+            self._pending.clear()
         else:
             self._pending[job.job_id] = job
         self._changed.set()
+
+    def forget(self) -> None:
+        """What was told so far is read elsewhere."""
+        self._pending.clear()
+        self._overflown = False
+        self._changed.clear()
+
+    def __len__(self) -> int:
+        """How many jobs are kept for it."""
+        return len(self._pending)
 
     def poke(self) -> None:
         """Something beside the job's state has changed: its log has grown, or it was deleted."""
@@ -89,8 +102,14 @@ class Watchers:
             self.sequence = max(self.sequence, job.sequence)
             for watch in self._by_job.get(job.job_id, ()):
                 watch.tell(job)
-            for watch in self._broad:
-                watch.tell(job)
+            if self._broad:
+                short = outline(job)
+                for watch in self._broad:
+                    watch.tell(short)
+
+    def pending(self) -> int:
+        """How many jobs are kept for those who watch many and have not taken them."""
+        return sum(map(len, self._broad))
 
     def poke(self, job_id: int) -> None:
         """The job's log has grown, or it was deleted."""
@@ -104,3 +123,8 @@ class Watchers:
                 watch.poke()
         for watch in self._broad:
             watch.poke()
+
+
+def outline(job: Job) -> Job:
+    """The job without spec and result, which may have some MiB each."""
+    return evolve(job, definition=replace(job.definition, spec=b""), result=None)

@@ -128,6 +128,20 @@ class Workers:
         return [job for job in jobs if job.lease and session.holds(job.job_id, job.lease.token)]
 
     async def _poll(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
+        jobs: list[Job] = []
+        try:
+            jobs = await self._search(session, poll, max_jobs, wait)
+        finally:
+            if not jobs:
+                self._pass_on(session)
+        return jobs
+
+    def _pass_on(self, session: Session) -> None:
+        """The poll may have been woken for jobs that it does not take, and others be parked that would."""
+        for lane, _ in self._state.board.eligible(session.profile, session.worker.worker_id).lanes:
+            self._state.waiters.wake(lane, 1)
+
+    async def _search(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / SECOND
         while not (poll.gone or session.over or session.worker.draining or self._state.draining):

@@ -204,8 +204,8 @@ class MemoryStore:
         """See `Store`."""
         tables = self._writable
         for chunk in chunks:
-            self._demand(chunk.job_id)
             if chunk.text:
+                self._demand(chunk.job_id)
                 tables.logs.setdefault((chunk.job_id, chunk.attempt, chunk.offset), chunk)
 
     def logs(self, job_id: int, attempt: int, offset: int, limit: int) -> list[LogChunk]:

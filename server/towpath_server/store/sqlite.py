@@ -35,7 +35,7 @@ class SqliteTables:
         self._connection = connection
         # What was given out in this transaction: a definition that comes back as the same object needs no write.
         self._definitions: dict[int, Definition] = {}
-        self._sequence: int = connection.value(_SQL["last_sequence"])
+        self._sequence = self._kept_sequence = int(connection.value(_SQL["last_sequence"]))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -43,6 +43,10 @@ class SqliteTables:
         try:
             with self._connection.transaction():
                 yield
+                # The job that has the greatest may be deleted before the next start.
+                if (last := self._sequence) > self._kept_sequence:
+                    self._connection.change(_SQL["keep_sequence"], {"sequence": last})
+            self._kept_sequence = last
         finally:
             self._definitions.clear()
 
@@ -71,11 +75,11 @@ class SqliteTables:
 
     def save(self, jobs: Sequence[Job], past: Sequence[Attempt] = ()) -> None:
         """See `Store`."""
-        for chunk in statements.chunks([rows.job_row(job) for job in jobs]):
-            sql = statements.update("jobs", rows.JOB_COLUMNS, len(chunk), _UNCHANGED)
-            if self._connection.change(sql, statements.flat(chunk)) != len(chunk):
-                names = ", ".join(show("job", row[0]) for row in chunk[:10])
-                raise self._connection.spoil(Conflict(what=f"One of the jobs {names}"))
+        # SQLite looks at its indexes row by row, in an order of its own: who had a key leaves it before another has it.
+        holders = [job for job in jobs if job.definition.dedupe_key and not job.state.is_final]
+        others = [job for job in jobs if not job.definition.dedupe_key or job.state.is_final]
+        self._update(others)
+        self._update(holders)
         redefined = [job for job in jobs if self._definitions.get(job.job_id) is not job.definition]
         for chunk in statements.chunks([rows.definition_row(job) for job in redefined]):
             sql = statements.update("definitions", rows.DEFINITION_COLUMNS, len(chunk))
@@ -158,6 +162,13 @@ class SqliteTables:
         if self._connection.in_transaction:
             self._definitions.update((job.job_id, job.definition) for job in jobs)
 
+    def _update(self, jobs: Sequence[Job]) -> None:
+        for chunk in statements.chunks([rows.job_row(job) for job in jobs]):
+            sql = statements.update("jobs", rows.JOB_COLUMNS, len(chunk), _UNCHANGED)
+            if self._connection.change(sql, statements.flat(chunk)) != len(chunk):
+                names = ", ".join(show("job", row[0]) for row in chunk[:10])
+                raise self._connection.spoil(Conflict(what=f"One of the jobs {names}"))
+
     def _insert(self, table: str, columns: tuple[str, ...], new: Sequence[rows.Row], on_conflict: str = "") -> None:
         for chunk in statements.chunks(new):
             self._connection.change(statements.insert(table, columns, len(chunk), on_conflict), statements.flat(chunk))
@@ -177,6 +188,7 @@ class SqliteStore(SqliteTables):
         # One lock for all names of a file.
         real = Path(path).expanduser().resolve()
         schema.create_private(real)
+        _refuse_other_names(real)
         self._lock = _lock(real)
         try:
             connection = schema.open_checked(real)
@@ -189,6 +201,14 @@ class SqliteStore(SqliteTables):
         """See `Store`."""
         super().close()
         self._lock.release()
+
+
+def _refuse_other_names(path: Path) -> None:
+    # The lock and the write-ahead log are found by the name: by another one, another scheduler would ruin the file.
+    if (names := path.stat().st_nlink) > 1:
+        raise StoreRefused(
+            f"{path} is one of {names} hard links to one file. Remove the others, or choose another file."
+        )
 
 
 def _lock(path: Path) -> LockFile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 from google.protobuf import struct_pb2
@@ -11,7 +11,7 @@ from towpath.v1 import job_pb2, job_service_pb2
 from towpath_server.core.job import Attempt, Failure, Job, JobState, Progress, Requirements, RetryPolicy
 from towpath_server.rpc.convert import ids
 from towpath_server.rpc.convert.times import duration, timestamp
-from towpath_server.scheduler.messages import Explanation, Stats
+from towpath_server.scheduler.messages import Explanation, Stats, Told
 
 BASIC = job_pb2.JOB_VIEW_BASIC
 FULL = job_pb2.JOB_VIEW_FULL
@@ -37,16 +37,21 @@ def watched_job_to_proto(job: Job) -> job_pb2.Job:
     return job_to_proto(job, FULL if job.state.is_final else BASIC)
 
 
-def events_to_proto(changed: Sequence[Job]) -> Iterator[job_service_pb2.WatchJobsResponse]:
-    """The jobs as WatchJobs tells them, in messages of a bearable size; an empty one where there are none."""
+def events_to_proto(told: Told) -> Iterator[job_service_pb2.WatchJobsResponse]:
+    """The jobs as WatchJobs tells them, in messages of a bearable size; an empty one where there are none.
+
+    Each but the last has the sequence of its own last job: those that were changed since come in the next ones.
+    """
     message, size = job_service_pb2.WatchJobsResponse(), 0
-    for job in changed:
+    for job in told.jobs:
         event = job_service_pb2.JobEvent(sequence=job.revision, job=job_to_proto(job, BASIC))
         size += event.ByteSize()
         if size > MAX_EVENTS_BYTES and message.events:
             yield message
             message, size = job_service_pb2.WatchJobsResponse(), event.ByteSize()
         message.events.append(event)
+        message.sequence = job.sequence
+    message.sequence = told.sequence
     yield message
 
 
@@ -118,6 +123,7 @@ def _plain(job: Job) -> job_pb2.Job:
         retry_policy=_retry_policy(definition.retry),
         max_lost=definition.max_lost,
         requirements=_requirements(definition.requirements),
+        dedupe_key=definition.dedupe_key,
         state=job_pb2.JobState.ValueType(job.state),
         state_reason=job.state_reason,
         progress=_progress(job.progress),

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf import duration_pb2
 
 from towpath.v1 import job_pb2, job_service_pb2
-from towpath_server.core.job import Definition, JobState, Priority, Requirements, RetryPolicy, Timeouts
+from towpath_server.core.job import ConflictPolicy, Definition, JobState, Priority, Requirements, RetryPolicy, Timeouts
 from towpath_server.rpc.convert import ids
 from towpath_server.rpc.convert.times import SECOND, length, moment
 from towpath_server.scheduler.messages import JobFilter, NewJob
@@ -51,8 +51,14 @@ def new_job(request: job_service_pb2.CreateJobRequest) -> NewJob:
         request_id=request.request_id,
         request_hash=hashlib.sha256(job.SerializeToString(deterministic=True)).digest(),
         schedule_time=moment(job.schedule_time) if job.HasField("schedule_time") else None,
+        dedupe_key=job.dedupe_key,
     )
-    return NewJob(definition, _priority(job.priority), job.predict.model_id or job.predict.model_name)
+    return NewJob(
+        definition,
+        _priority(job.priority),
+        model=job.predict.model_id or job.predict.model_name,
+        on_conflict=ConflictPolicy(job.conflict_policy or ConflictPolicy.REJECT),
+    )
 
 
 def job_filter(message: job_service_pb2.JobFilter) -> JobFilter:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from towpath_server.core.errors import Conflict, JobNotFound, NotFinal, TowpathError
-from towpath_server.core.events import Event
+from towpath_server.core.events import Event, Retry
 from towpath_server.core.ids import show
 from towpath_server.core.job import Job
 from towpath_server.core.records import Principal
 from towpath_server.scheduler.changes import Change, Changes, Committed
+from towpath_server.scheduler.transactions.dedupe import Holders
 from towpath_server.store.base import Matching, Store
 from towpath_server.store.committer import Verb
 
@@ -53,6 +54,7 @@ class Sweep:
 def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded | TowpathError]:
     """Move each job as it was commanded."""
     changes = Changes.load(store, (item.job_id for item in items), now)
+    holders = Holders(store, (job for job in changes.jobs() if job.state.is_final))
     refused: dict[int, TowpathError] = {}
     moved: set[int] = set()
     for index, item in enumerate(items):
@@ -60,8 +62,13 @@ def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded 
             job = visible(item.principal, item.job_id, changes.get(item.job_id))
             if item.revision is not None and (item.revision != job.revision or item.job_id in moved):
                 raise Conflict(what=f"job {show('job', job.job_id)}")
-            if changes.apply(item.job_id, item.event(job)) is not job:
+            event = item.event(job)
+            if isinstance(event, Retry):
+                holders.demand_free(job)
+            after = changes.apply(item.job_id, event)
+            if after is not job:
                 moved.add(item.job_id)
+                holders.moved(after)
         except TowpathError as error:
             refused[index] = error
     by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}

@@ -64,24 +64,27 @@ def begin(store: Store, now: int, items: Sequence[Begin]) -> list[Begun | Towpat
 
 
 def _begin(store: Store, now: int, item: Begin) -> Begun:
-    named = {lease.job_id: lease for lease in item.held}
+    # By lease, not by job: a worker may still tell of an old lease of a job that it was given again.
+    named = dict.fromkeys(item.held)
     held = store.find(HeldBy(item.old_session_id), MOST_HELD) if item.old_session_id else []
-    others = store.load([job_id for job_id in named if job_id not in {job.job_id for job in held}])
+    known = {job.job_id for job in held}
+    others = store.load(list(dict.fromkeys(lease.job_id for lease in named if lease.job_id not in known)))
     changes = Changes(store, {job.job_id: job for job in held}, now)
     for job in held:
-        lease = named.pop(job.job_id, None)
-        if lease is not None and job.lease is not None and lease.token == job.lease.token:
+        lease = HeldLease(job.job_id, job.lease.token if job.lease is not None else "")
+        if lease in named:
+            del named[lease]
             changes.apply(job.job_id, Adopted(lease.token, item.worker.session_id))
         else:
             changes.apply(job.job_id, WorkerLost())
-    for lease in list(named.values()):
+    for lease in list(named):
         lost = others.get(lease.job_id)
         if lost is not None and _can_go_on(lost, lease, item.worker):
             changes.take(lost)
             changes.apply(lost.job_id, Adopted(lease.token, item.worker.session_id))
-            del named[lost.job_id]
-    late = tuple(lease for lease in named.values() if _counts_late(others.get(lease.job_id), lease))
-    superseded = tuple(lease for lease in named.values() if lease not in late)
+            del named[lease]
+    late = tuple(lease for lease in named if _counts_late(others.get(lease.job_id), lease))
+    superseded = tuple(lease for lease in named if lease not in late)
     told = changes.save()
     store.put([item.worker, *item.models])
     if item.gone_models:

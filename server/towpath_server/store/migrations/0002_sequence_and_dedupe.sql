@@ -9,6 +9,13 @@ FROM (SELECT job_id, row_number() OVER (ORDER BY update_time, job_id) AS number 
 WHERE jobs.job_id = numbered.job_id;
 CREATE UNIQUE INDEX jobs_by_sequence ON jobs (sequence);
 
+-- The greatest number that was ever given out: the job that had it may be deleted, and the clock put back.
+CREATE TABLE last_sequence (
+  only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+  sequence INTEGER NOT NULL
+) STRICT;
+INSERT INTO last_sequence SELECT 1, ifnull(max(sequence), 0) FROM jobs;
+
 ALTER TABLE jobs ADD COLUMN dedupe TEXT;
 ALTER TABLE definitions ADD COLUMN dedupe_key TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX jobs_dedupe ON jobs (dedupe) WHERE dedupe IS NOT NULL AND state < 8;

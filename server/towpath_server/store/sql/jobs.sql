@@ -39,7 +39,10 @@ SELECT job_id FROM jobs WHERE due_time <= :now ORDER BY due_time, job_id LIMIT :
 SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT :limit
 
 -- name: last_sequence
-SELECT ifnull(max(sequence), 0) FROM jobs
+SELECT max(last.sequence, (SELECT ifnull(max(sequence), 0) FROM jobs)) FROM last_sequence last
+
+-- name: keep_sequence
+UPDATE last_sequence SET sequence = :sequence
 
 -- name: next_due
 SELECT min(due_time) FROM jobs WHERE due_time IS NOT NULL
