@@ -1,4 +1,4 @@
-"""`towpath-server`: start a scheduler."""
+"""`towpath-server`: start a scheduler, or look after its store."""
 
 from __future__ import annotations
 
@@ -7,27 +7,59 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
 
 import structlog
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from towpath_server import app
-from towpath_server.settings import Settings, config_folder
+from towpath_server import app, upkeep
+from towpath_server.settings import BackupSettings, RestoreSettings, Settings, config_folder
 from towpath_server.store.base import StoreRefused
+from towpath_server.store.snapshot import OnProgress
+
+SettingsT = TypeVar("SettingsT", Settings, BackupSettings, RestoreSettings)
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def main() -> None:
-    """Run until SIGTERM or Ctrl-C; a second one ends at once."""
+    """Do what the words say; a scheduler runs until SIGTERM or Ctrl-C, and a second one ends it at once."""
     if "--version" in sys.argv[1:]:
         print(f"towpath-server {app.version()}")
         return
+    word, *others = sys.argv[1:] or [""]
+    if word == "backup":
+        _upkeep(upkeep.backup, _settings(BackupSettings, others))
+    elif word == "restore":
+        _upkeep(upkeep.restore, _settings(RestoreSettings, others))
+    else:
+        _serve(_settings(Settings, sys.argv[1:]))
+
+
+def _settings(kind: type[SettingsT], words: list[str]) -> SettingsT:
     try:
-        settings = CliApp.run(Settings, cli_args=sys.argv[1:])
+        return CliApp.run(kind, cli_args=words)
     except (ValidationError, SettingsError) as error:
         _refuse(_words(error), 2)
+
+
+def _upkeep(carry_out: Callable[[SettingsT, OnProgress], str], settings: SettingsT) -> None:
+    shown = sys.stderr.isatty()
+
+    def on_progress(done: int, pages: int) -> None:
+        print(f"\r{100 * done // max(pages, 1)} % ", end="" if done < pages else "\r", file=sys.stderr, flush=True)
+
+    try:
+        say(carry_out(settings, on_progress if shown else lambda done, pages: None))
+    except StoreRefused as error:
+        _refuse(str(error), 1)
+    except KeyboardInterrupt:
+        _refuse("stopped; nothing was changed", 130)
+
+
+def _serve(settings: Settings) -> None:
     _log_to_stderr(settings)
     try:
         _run(settings)
@@ -124,6 +156,6 @@ def _words(error: Exception) -> str:
     return "\n".join(lines)
 
 
-def _refuse(words: str, code: int) -> None:
+def _refuse(words: str, code: int) -> NoReturn:
     print(f"towpath-server: {words}", file=sys.stderr)
     sys.exit(code)

@@ -11,6 +11,7 @@ import platformdirs
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    CliPositionalArg,
     CliSuppress,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -37,9 +38,7 @@ def default_store() -> str:
     return f"{SQLITE}{platformdirs.user_data_path('towpath') / 'towpath.db'}"
 
 
-class Settings(BaseSettings):
-    """The Towpath scheduler: it keeps jobs and hands them to the workers that ask."""
-
+class _StoreSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="TOWPATH_SERVER_",
         env_ignore_empty=True,
@@ -51,12 +50,78 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    listen: str = Field(default=DEFAULT_LISTEN, description="HOST:PORT to listen on; port 0 takes a free one")
     store: str = Field(
-        default_factory=default_store, description="where jobs are kept: sqlite:///PATH, or memory: for nothing lasting"
+        default=default_store(), description="where jobs are kept: sqlite:///PATH, or memory: for nothing lasting"
     )
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, store: str) -> str:
+        if store != MEMORY and not (store.startswith(SQLITE) and len(store) > len(SQLITE)):
+            raise ValueError(f"give {SQLITE}PATH or {MEMORY}, not {store!r}")
+        return store
+
+    @property
+    def store_path(self) -> Path | None:
+        """The SQLite file; None for the memory store."""
+        return Path(self.store.removeprefix(SQLITE)) if self.store.startswith(SQLITE) else None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+class _FileSettings(_StoreSettings):
+    as_json: bool = Field(default=False, description="print one JSON object")
+
+    @property
+    def file(self) -> Path:
+        """The SQLite file."""
+        return Path(self.store.removeprefix(SQLITE)).expanduser().resolve()
+
+    @field_validator("store")
+    @classmethod
+    def _in_a_file(cls, store: str) -> str:
+        if store == MEMORY:
+            raise ValueError(f"give {SQLITE}PATH: a store in memory is in no file")
+        return store
+
+
+class BackupSettings(_FileSettings):
+    """Copy the store to one file, also while a scheduler runs. `towpath-server restore` takes it back."""
+
+    model_config = SettingsConfigDict(cli_prog_name="towpath-server backup", cli_shortcuts={"as-json": "json"})
+
+    to: CliPositionalArg[Path] = Field(description="the file to write, or a folder for a file with date and time")
+    force: bool = Field(default=False, description="write over a file that is there already")
+
+
+class RestoreSettings(_FileSettings):
+    """Put a backup in the place of the store, which is kept beside it. Stop the scheduler first."""
+
+    model_config = SettingsConfigDict(cli_prog_name="towpath-server restore", cli_shortcuts={"as-json": "json"})
+
+    backup: CliPositionalArg[Path] = Field(description="a file that `towpath-server backup` wrote")
+
+
+class Settings(_StoreSettings):
+    """The Towpath scheduler: it keeps jobs and hands them to the workers that ask.
+
+    Other commands, each with its own --help:
+      towpath-server backup TO        copy the store, also while a scheduler runs
+      towpath-server restore BACKUP   put a copy in the place of the store
+    """
+
+    listen: str = Field(default=DEFAULT_LISTEN, description="HOST:PORT to listen on; port 0 takes a free one")
     config_dir: Path = Field(
-        default_factory=config_folder, description="folder for the first admin's token (file `token`, mode 0600)"
+        default=config_folder(), description="folder for the first admin's token (file `token`, mode 0600)"
     )
     insecure: bool = Field(default=False, description="allow plain text beyond this machine")
     tls_cert: Path | None = Field(default=None, description="certificate chain (PEM)")
@@ -70,13 +135,6 @@ class Settings(BaseSettings):
     log_level: str = Field(default="info", description="debug, info, warning or error")
     log_json: bool = Field(default=False, description="write logs as JSON lines")
     version: CliSuppress[Annotated[bool, Field(description="print the version")]] = False
-
-    @field_validator("store")
-    @classmethod
-    def _known_store(cls, store: str) -> str:
-        if store != MEMORY and not (store.startswith(SQLITE) and len(store) > len(SQLITE)):
-            raise ValueError(f"give {SQLITE}PATH or {MEMORY}, not {store!r}")
-        return store
 
     @field_validator("log_level")
     @classmethod
@@ -115,22 +173,6 @@ class Settings(BaseSettings):
     def port(self) -> int:
         """The port; 0 takes a free one."""
         return int(self.listen.rpartition(":")[2])
-
-    @property
-    def store_path(self) -> Path | None:
-        """The SQLite file; None for the memory store."""
-        return Path(self.store.removeprefix(SQLITE)) if self.store.startswith(SQLITE) else None
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
 
 def is_loopback(host: str) -> bool:

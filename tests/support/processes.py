@@ -44,20 +44,29 @@ class Scheduler:
 @contextmanager
 def scheduler(folder: Path, *arguments: str) -> Iterator[Scheduler]:
     """A scheduler on a free port, with its store and its token under `folder`."""
-    config = folder / "config"
-    words = [sys.executable, "-m", "towpath_server", "--listen", "127.0.0.1:0"]
-    words += ["--store", f"sqlite:///{folder / 'towpath.db'}", "--config-dir", str(config), *arguments]
-    with start(words, folder, clean()) as (process, address):
-        yield Scheduler(address, config, process)
+    with start(scheduler_words(folder, "--listen", "127.0.0.1:0", *arguments), folder, clean()) as (process, address):
+        yield Scheduler(address, folder / "config", process)
+
+
+def scheduler_words(folder: Path, *arguments: str) -> list[str]:
+    """The command line of a scheduler whose store and token lie under `folder`."""
+    store = f"sqlite:///{folder / 'towpath.db'}"
+    words = [sys.executable, "-m", "towpath_server", "--store", store, "--config-dir", str(folder / "config")]
+    return [*words, *arguments]
 
 
 @contextmanager
 def worker(at: Scheduler, folder: Path, *arguments: str) -> Iterator[Process]:
     """A worker of that scheduler, which keeps everything that it writes under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "towpath_worker", "--server", at.address, "--state-dir", str(folder / "state")]
-    with start([*words, *arguments], folder, at.environment) as (process, _):
+    with start(worker_words(at.address, folder, *arguments), folder, at.environment) as (process, _):
         yield process
+
+
+def worker_words(address: str, folder: Path, *arguments: str) -> list[str]:
+    """The command line of a worker that keeps everything under `folder`."""
+    words = [sys.executable, "-m", "towpath_worker", "--server", address, "--state-dir", str(folder / "state")]
+    return [*words, *arguments]
 
 
 @contextmanager

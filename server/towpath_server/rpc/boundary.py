@@ -15,10 +15,19 @@ from towpath_server.core.errors import Draining, TowpathError, Unauthenticated
 from towpath_server.rpc import auth, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
+from towpath_server.rpc.shares import MUCH, Shares
 
 # Handlers are untyped in grpc: one of its four behaviors is set.
 Handler = Any
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
+
+
+# What waits for something to happen takes nothing away from anybody.
+WAITING = frozenset({"/towpath.v1.JobService/WaitJob", "/towpath.v1.WorkerService/LeaseJobs"})
+
+
+# What does much for a small request.
+HEAVY = frozenset({f"/towpath.v1.JobService/{name}" for name in ("BatchCreateJobs", "ListJobs")})
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -27,6 +36,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     def __init__(self, access: auth.Authenticator, calls: Calls) -> None:
         self._access = access
         self._calls = calls
+        self._shares = Shares()
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -55,8 +65,12 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     def _unary(self, method: str, behavior: Handler, parse: Callable[[bytes], Message]) -> Handler:
         async def unary(raw: bytes, context: ServicerContext) -> Any:
-            async with self._guarded(method, context):
-                return await behavior(parse(raw), context)
+            async with self._guarded(method, context) as call:
+                if call.principal is None or method in WAITING:
+                    return await behavior(parse(raw), context)
+                user = (call.principal.tenant, call.principal.user)
+                async with self._shares.of(user, max(len(raw), MUCH * (method in HEAVY))):
+                    return await behavior(parse(raw), context)
 
         return unary
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -64,40 +65,56 @@ def create_private(path: Path) -> None:
 
 def open_checked(path: Path) -> Connection:
     """A connection to the file, once it is a sound store of ours, no newer than this program, and up to date."""
+    version = examine(path)
     try:
         connection = Connection(path)
         try:
-            _prepare(connection, path, migrations())
+            if connection.value("PRAGMA journal_mode = WAL") != "wal":
+                raise StoreRefused(f"{path} lies where SQLite cannot share memory. Put it on a local disk.")
+            _migrate(connection, [step for step in migrations() if step.version > version])
         except BaseException:
             connection.close()
             raise
     except (StoreFull, StoreUnavailable, sqlite3.Error) as error:
-        raise StoreRefused(_explain(path, error.__cause__ or error)) from error
+        raise StoreRefused(explain(path, error.__cause__ or error)) from error
     return connection
 
 
-def _prepare(connection: Connection, path: Path, steps: tuple[Migration, ...]) -> None:
-    version = _checked_version(connection, path, steps[-1].version)
-    if connection.value("PRAGMA journal_mode = WAL") != "wal":
-        raise StoreRefused(f"{path} lies where SQLite cannot share memory. Put it on a local disk.")
-    _migrate(connection, [step for step in steps if step.version > version])
+def examine(path: Path, *, thorough: bool = False, shown: Path | None = None) -> int:
+    """The file's schema, 0 where it is empty. `thorough` reads all of it, however large; `shown` is its name in words.
+
+    Raises `StoreRefused` where it is no sound store of ours or newer than this program. It changes no byte of it.
+    """
+    # To read only also keeps the end of this look from moving the log of a file that is then refused.
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True)) as connection:
+            version = _known_version(connection, shown or path)
+            if thorough or path.stat().st_size <= CHECKED_BYTES:
+                check = "integrity_check" if thorough else "quick_check"
+                (found,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
+                if found != "ok":
+                    raise StoreRefused(explain(shown or path, found))
+    except sqlite3.Error as error:
+        raise StoreRefused(explain(shown or path, error)) from error
+    return version
 
 
-def _checked_version(connection: Connection, path: Path, newest: int) -> int:
-    application, version, objects = (
-        connection.value("PRAGMA application_id"),
-        connection.value("PRAGMA user_version"),
-        connection.value("SELECT count(*) FROM sqlite_schema"),
+def _known_version(connection: sqlite3.Connection, path: Path) -> int:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    ((application,), (version,), (objects,)) = (
+        connection.execute(one).fetchone()
+        for one in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
     )
     if application != APPLICATION_ID and (application or version or objects):
         raise StoreRefused(f"{path} is the database of another program. Choose another path for the store.")
+    newest = migrations()[-1].version
     if version > newest:
         raise StoreRefused(
             f"{path} was written by a newer Towpath (schema {version}, this one knows {newest}). "
             "Start that version again, or restore a backup that was made before."
         )
-    if path.stat().st_size <= CHECKED_BYTES and (found := connection.value("PRAGMA quick_check(1)")) != "ok":
-        raise StoreRefused(_explain(path, found))
     return int(version)
 
 
@@ -111,8 +128,10 @@ def _migrate(connection: Connection, steps: list[Migration]) -> None:
     connection.script("\n".join([*script, "COMMIT;"]))
 
 
-def _explain(path: Path, what: object) -> str:
+def explain(path: Path, what: object) -> str:
+    """Why the file is refused, and what to do."""
+    words = " ".join(str(what).split())
     return (
-        f"{path} cannot be used as a store ({what}). If it is damaged, move it away with its -wal and -shm files "
-        "and restore a backup, or start with an empty store."
+        f"{path} cannot be used as a store ({words}). If it is damaged, restore a backup (towpath-server restore), "
+        "or move it away with its -wal and -shm files and start with an empty store."
     )

@@ -20,7 +20,8 @@ ALTER TABLE jobs ADD COLUMN dedupe TEXT;
 ALTER TABLE definitions ADD COLUMN dedupe_key TEXT NOT NULL DEFAULT '';
 CREATE UNIQUE INDEX jobs_dedupe ON jobs (dedupe) WHERE dedupe IS NOT NULL AND state < 8;
 
-CREATE TRIGGER final_states_last BEFORE UPDATE ON jobs
+-- To number a job anew, as a restore does, changes nothing about it.
+CREATE TRIGGER final_states_last BEFORE UPDATE OF state ON jobs
 WHEN OLD.state >= 8 AND NEW.state <> 3 AND NEW.position = OLD.position
 BEGIN
   SELECT RAISE(ABORT, 'a final job changes only to QUEUED');

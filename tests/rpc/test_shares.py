@@ -1,0 +1,111 @@
+"""A user's share of the scheduler: in order, bounded, and never taken from another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from towpath_server.rpc.shares import LEAST, Shares
+
+
+class Desk:
+    """Calls that stay until they are let go."""
+
+    def __init__(self, shares: Shares) -> None:
+        self._shares = shares
+        self._ends: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.under_way: list[str] = []
+
+    async def call(self, name: str, user: str, size: int) -> None:
+        self._ends[name] = asyncio.Event()
+        self._tasks[name] = asyncio.get_running_loop().create_task(self._serve(name, user, size))
+        await self.turn()
+
+    async def end(self, name: str) -> None:
+        self._ends[name].set()
+        await self.turn()
+
+    async def cancel(self, name: str) -> None:
+        self._tasks[name].cancel()
+        await self.turn()
+
+    async def turn(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _serve(self, name: str, user: str, size: int) -> None:
+        async with self._shares.of(user, size):
+            self.under_way.append(name)
+            try:
+                await self._ends[name].wait()
+            finally:
+                self.under_way.remove(name)
+
+
+@asynccontextmanager
+async def desk(share: int = 10 * LEAST) -> AsyncIterator[Desk]:
+    one = Desk(Shares(share))
+    try:
+        yield one
+    finally:
+        await one.close()
+        assert one._shares._lines == {}
+
+
+async def test_a_user_s_calls_beyond_the_share_wait_in_order_and_nobody_else_s() -> None:
+    async with desk() as at:
+        for number in range(4):
+            await at.call(f"flood-{number}", "flooder", 5 * LEAST)
+        await at.call("quiet", "somebody", LEAST)
+        assert at.under_way == ["flood-0", "flood-1", "quiet"]
+        await at.end("flood-1")
+        assert at.under_way == ["flood-0", "quiet", "flood-2"]
+        await at.end("flood-0")
+        assert at.under_way == ["quiet", "flood-2", "flood-3"]
+
+
+async def test_a_call_larger_than_the_share_goes_alone_and_small_ones_do_not_pass_it() -> None:
+    async with desk() as at:
+        await at.call("small", "user", 1)
+        await at.call("huge", "user", 100 * LEAST)
+        await at.call("late", "user", 1)
+        assert at.under_way == ["small"]
+        await at.end("small")
+        assert at.under_way == ["huge"]
+        await at.end("huge")
+        assert at.under_way == ["late"]
+
+
+@pytest.mark.parametrize("gone", ["waits", "under way"])
+async def test_a_caller_that_goes_away_gives_its_share_back(gone: str) -> None:
+    async with desk() as at:
+        await at.call("under way", "user", 8 * LEAST)
+        await at.call("waits", "user", 8 * LEAST)
+        await at.call("last", "user", 8 * LEAST)
+        await at.cancel(gone)
+        if gone == "waits":
+            await at.end("under way")
+            assert at.under_way == ["last"]
+        else:
+            assert at.under_way == ["waits"]
+
+
+async def test_a_caller_that_goes_away_in_its_very_turn_gives_it_to_the_next() -> None:
+    async with desk() as at:
+        await at.call("first", "user", 8 * LEAST)
+        await at.call("second", "user", 8 * LEAST)
+        await at.call("third", "user", 8 * LEAST)
+        at._ends["first"].set()
+        # One turn: the first ends and the second may begin, but has not yet.
+        await asyncio.sleep(0)
+        await at.cancel("second")
+        assert at.under_way == ["third"]
