@@ -11,7 +11,7 @@ from support.store_gated import GatedStore
 from towpath_server.core.errors import StoreUnavailable
 from towpath_server.core.events import Progressed, Started, Succeeded
 from towpath_server.core.job import Job, JobState, Progress
-from towpath_server.core.records import Machine, ModelRecord
+from towpath_server.core.records import Machine, ModelRecord, Queue
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import (
     Directive,
@@ -176,3 +176,21 @@ async def test_profiles_that_no_worker_has_any_more_are_forgotten() -> None:
         assert s.profiles() == 1
         await s.scheduler.workers.deregister(ADA, worker.worker_id, worker.session_id)
         assert s.profiles() == 0
+
+
+@pytest.mark.parametrize("refused_first", [True, False])
+async def test_a_create_that_is_refused_makes_no_queue_and_takes_none_from_another(refused_first: bool) -> None:
+    store = GatedStore()
+    async with stage(store) as s:
+        await s.submit("one", request_id="used")
+        close_gate(store)
+        blocking = asyncio.ensure_future(s.submit("first"))
+        await held_up(store)
+        calls = [s.submit("other", request_id="used", queue="new"), s.submit("two", queue="new")]
+        together = [asyncio.ensure_future(call) for call in (calls if refused_first else calls[::-1])]
+        alone = asyncio.ensure_future(s.submit("third", request_id="used", queue="never"))
+        await asyncio.sleep(0)
+        store.gate.set()
+        await asyncio.gather(blocking, *together, alone, return_exceptions=True)
+        assert [queue.queue.name for queue in await s.scheduler.queues.queues(ADA)] == ["default", "new"]
+        assert [queue.name for queue in store.records(Queue)] == ["default", "new"]

@@ -163,3 +163,9 @@ def test_logs_go_with_their_job_and_never_before_it(store: Store) -> None:
     assert store.logs(2, 1, 0, 10) == [chunk(0, "b", job_id=2)]
     with pytest.raises(IntegrityViolation), store.transaction():
         store.append_logs([chunk(0, "a")])
+
+
+def test_an_empty_piece_of_log_needs_no_job(store: Store) -> None:
+    with store.transaction():
+        store.append_logs([chunk(0, "")])
+    assert store.logs(1, 1, 0, 10) == []

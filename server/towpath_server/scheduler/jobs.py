@@ -44,13 +44,16 @@ class Jobs(Follow):
         try:
             created = await self._state.committer.submit(CREATE, item)
             self._state.board.saved(item.lanes)
+            for queue in item.queues:
+                self._state.unsaved_queues.pop((queue.tenant, queue.name), None)
+                self._state.queues.setdefault((queue.tenant, queue.name), queue)
             self._state.absorb(created.changes)
         except BaseException:
             for _, waiter in handed.values():
                 waiter.hand([])
             for queue in item.queues:
-                if self._state.queues.get((queue.tenant, queue.name)) is queue:
-                    # The next create brings it again: the store may not have it.
+                # Another create that is under way brings it too, and keeps it.
+                if self._state.unsaved_queues.pop((queue.tenant, queue.name), None) is not None:
                     del self._state.queues[queue.tenant, queue.name]
             raise
         born = {change.after.job_id: change.after for change in created.changes if change.after is not None}
@@ -108,7 +111,10 @@ class Jobs(Follow):
         for lane in lanes:
             key = (lane.tenant, lane.queue)
             if key not in self._state.queues:
-                queues[key] = self._state.queues[key] = Queue(tenant=key[0], name=key[1], create_time=now)
+                queue = Queue(tenant=key[0], name=key[1], create_time=now)
+                self._state.queues[key] = self._state.unsaved_queues[key] = queue
+            if key in self._state.unsaved_queues:
+                queues[key] = self._state.unsaved_queues[key]
         return CreateItem(tuple(drafts), self._state.board.unsaved(lanes), tuple(queues.values()))
 
     async def find(

@@ -81,6 +81,8 @@ class State:
         self.committer = new_committer(store, clock.wall, self._told)
         queues = store.records(Queue)
         self.queues = {(queue.tenant, queue.name): queue for queue in queues}
+        # Those that no commit is known to hold yet.
+        self.unsaved_queues: dict[tuple[str, str], Queue] = {}
         self.board = Board(store.lanes(), [(queue.tenant, queue.name) for queue in queues if queue.paused])
         self.waiters = Waiters(self.board)
         self.sessions = Sessions(clock.steady)

@@ -62,8 +62,9 @@ def run(store: Store, now: int, items: Sequence[CreateItem]) -> list[Created | T
     """Create the jobs of each item, all of them or none, one item after the other."""
     creation = _Creation(store, items)
     plans = [creation.plan(item) for item in items]
-    lanes = {lane.lane_id: lane for item in items for lane in item.lanes}
-    queues = {(queue.tenant, queue.name): queue for item in items for queue in item.queues}
+    carried = [item for item, plan in zip(items, plans, strict=True) if isinstance(plan, _Plan)]
+    lanes = {lane.lane_id: lane for item in carried for lane in item.lanes}
+    queues = {(queue.tenant, queue.name): queue for item in carried for queue in item.queues}
     if lanes:
         store.add_lanes(list(lanes.values()))
     if queues:
