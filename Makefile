@@ -14,7 +14,7 @@ endif
 BIN := .venv/bin
 EXTRAS := worker,server,demo,dev
 SOURCES := client worker server tests bench examples
-SCRIPTS := protos/generate.py protos/breaking.py docs/draw_lifecycle.py docs/draw_demo.py
+SCRIPTS := protos/generate.py protos/breaking.py docs/draw_lifecycle.py docs/draw_demo.py docs/draw_soak.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint types rooms protos generated fmt stubs picture constraints bench soak clean
@@ -61,7 +61,7 @@ stubs: .venv/ready .venv-stubs/ready ## Generate the stubs, the sync client and 
 	$(BIN)/python docs/draw_lifecycle.py
 
 picture: .venv/ready ## Draw docs/demo.svg from a real run
-	@$(BIN)/python docs/draw_demo.py
+	@$(BIN)/python docs/draw_demo.py docs/draw_soak.py
 
 bench: .venv/ready ## Measure jobs a second, and how long a job takes
 	@$(BIN)/python bench/throughput.py $(ARGS)
