@@ -39,7 +39,7 @@ class Connection:
         self._heard()
         session = self._session
         session.load = beat.load
-        if beat.draining and not session.worker.draining:
+        if beat.draining and not session.worker.draining and not session.over:
             session.worker = replace(session.worker, draining=True)
             self._state.workers[session.worker.worker_id] = session.worker
         session.drop_obeyed(beat.held)

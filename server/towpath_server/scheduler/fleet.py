@@ -32,18 +32,20 @@ class Fleet:
 
     async def drain(self, principal: Principal, worker_id: int) -> WorkerView:
         """Let the worker finish what it runs and then stop. Raises `WorkerNotFound`."""
-        return await self._state.carry_out(self._drain(replace(self._find(principal, worker_id), draining=True)))
+        return await self._state.carry_out(self._drain(principal, worker_id))
 
-    async def _drain(self, worker: Worker) -> WorkerView:
-        worker_id = worker.worker_id
-        await self._state.committer.submit(KEEP, Keep((worker,)))
-        self._state.workers[worker_id] = worker
-        session = self._state.sessions.of_worker(worker_id)
-        if session is not None and session.session_id == worker.session_id:
-            session.worker = worker
-            session.order(Directive(DirectiveType.DRAIN))
-            self._state.waiters.wake_session(session)
-        return self._view(worker)
+    async def _drain(self, principal: Principal, worker_id: int) -> WorkerView:
+        # In its turn: a session that begins meanwhile must not be overwritten with the one before.
+        async with self._state.turn(worker_id):
+            worker = replace(self._find(principal, worker_id), draining=True)
+            await self._state.committer.submit(KEEP, Keep((worker,)))
+            self._state.workers[worker_id] = worker
+            session = self._state.sessions.of_worker(worker_id)
+            if session is not None and session.session_id == worker.session_id:
+                session.worker = worker
+                session.order(Directive(DirectiveType.DRAIN))
+                self._state.waiters.wake_session(session)
+            return self._view(worker)
 
     def _find(self, principal: Principal, worker_id: int) -> Worker:
         worker = self._state.workers.get(worker_id)

@@ -29,11 +29,15 @@ class Held:
 
 @dataclass(slots=True, eq=False)
 class Poll:
-    """The latest poll of a session: the same poll_id gets the same answer. `gone`: nobody waits for it any more."""
+    """The latest poll of a session: the same poll_id gets the same answer.
+
+    `gone`: nobody waits for it any more. `woken`: it was parked, and then told to look again.
+    """
 
     poll_id: str
     callers: int = 0
     gone: bool = False
+    woken: bool = False
     task: asyncio.Task[list[Job]] = field(init=False)
 
     @property

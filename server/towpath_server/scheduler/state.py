@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from towpath_server.core.errors import Draining
 from towpath_server.core.ids import RANDOM_BITS, new_id
@@ -90,6 +91,7 @@ class State:
         self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
         self.catalogue = Catalogue(store)
         self.draining = False
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
         self._effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
@@ -101,6 +103,10 @@ class State:
     def on_nudge(self, nudge: Callable[[int], None]) -> None:
         """Whom to tell of clocks that run out sooner than expected."""
         self._nudge = nudge
+
+    def turn(self, worker_id: int) -> asyncio.Lock:
+        """What is written of one worker comes one after the other: beginnings and ends of its sessions, and drains."""
+        return self._turns.setdefault(worker_id, asyncio.Lock())
 
     def carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Do something to its end, also where the caller is gone meanwhile: what is committed must be told."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.matching import profile
@@ -27,7 +26,6 @@ class Workers:
         self._state = state
         self._claim = Claim(state.new_token)
         self._ending: list[Session] = []
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def register(self, principal: Principal, asked: Registration) -> Registered:
         """Begin a session: the worker's jobs that it does not name are given to others."""
@@ -37,7 +35,7 @@ class Workers:
     async def _register(self, principal: Principal, asked: Registration) -> Registered:
         if asked.worker_id is None:
             return await self._begin(principal, asked)
-        async with self._turn(asked.worker_id):
+        async with self._state.turn(asked.worker_id):
             return await self._begin(principal, asked)
 
     async def _begin(self, principal: Principal, asked: Registration) -> Registered:
@@ -83,10 +81,6 @@ class Workers:
         )
         return worker, old
 
-    def _turn(self, worker_id: int) -> asyncio.Lock:
-        """Beginnings and ends of one worker's sessions come one after the other."""
-        return self._turns.setdefault(worker_id, asyncio.Lock())
-
     def _gone(self, worker_id: int, models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
         kept = {model.model_id for model in models}
         return tuple(model for model in self._state.catalogue.on_worker(worker_id) if model.model_id not in kept)
@@ -128,16 +122,14 @@ class Workers:
         return [job for job in jobs if job.lease and session.holds(job.job_id, job.lease.token)]
 
     async def _poll(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
-        jobs: list[Job] = []
         try:
-            jobs = await self._search(session, poll, max_jobs, wait)
+            return await self._search(session, poll, max_jobs, wait)
         finally:
-            if not jobs:
+            if poll.woken:
                 self._pass_on(session)
-        return jobs
 
     def _pass_on(self, session: Session) -> None:
-        """The poll may have been woken for jobs that it does not take, and others be parked that would."""
+        """A woken poll may have taken other jobs than it was woken for, or none, while others are parked."""
         for lane, _ in self._state.board.eligible(session.profile, session.worker.worker_id).lanes:
             self._state.waiters.wake(lane, 1)
 
@@ -165,6 +157,7 @@ class Workers:
                 return []
             if jobs:
                 return jobs
+            poll.woken = True
         return []
 
     def connect(self, principal: Principal, worker_id: int, session_id: str) -> Connection:
@@ -203,7 +196,7 @@ class Workers:
         if session not in self._ending:
             self._ending.append(session)
         # Where the store does not answer, the session stays here for the next look at the clocks.
-        async with self._turn(offline.worker_id):
+        async with self._state.turn(offline.worker_id):
             current = self._state.workers.get(offline.worker_id)
             if current is not None and current.session_id == session.session_id:
                 ended = await self._state.committer.submit(END, End(offline, session.session_id, released))
