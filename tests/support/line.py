@@ -111,6 +111,16 @@ class Callers:
             return await asyncio.to_thread(getattr(self.blocking, name), *words, **options)
         return await getattr(self.asyncio, name)(*words, **options)
 
+    async def seen(self, job_id: str) -> Callable[[str], Awaitable[Any]]:
+        """The verbs of a handle that has seen the job."""
+        if self.blocking is not None:
+            blocking = self.blocking.job(job_id)
+            await asyncio.to_thread(blocking.refresh)
+            return lambda verb: asyncio.to_thread(getattr(blocking, verb))
+        handle = self.asyncio.job(job_id)
+        await handle.refresh()
+        return lambda verb: getattr(handle, verb)()
+
     async def create_all(self, count: int) -> list[job_pb2.Job]:
         """One batch."""
         creates = [requests.create(requests.job_of("echo", {"n": number}), {}) for number in range(count)]

@@ -11,7 +11,15 @@ from towpath import display, job_errors, notebook, requests
 from towpath._async.connection import AsyncConnection
 from towpath._async.logs import read_logs
 from towpath.enums import JobState
-from towpath.errors import DeadlineExceeded, FailedPrecondition, NotFound, TowpathError, Unavailable, WaitTimeout
+from towpath.errors import (
+    Aborted,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    TowpathError,
+    Unavailable,
+    WaitTimeout,
+)
 from towpath.options import JobOptions
 from towpath.retrying import Deadline
 from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progress
@@ -180,10 +188,12 @@ class AsyncJobHandle:
 
     async def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
-        request = job_service_pb2.RetryJobRequest(job_id=self.job_id)
+        # As it was seen: a job that was retried may be final again before the call is repeated.
+        seen = self._job if self._job.is_final else await self.refresh()
+        request = job_service_pb2.RetryJobRequest(job_id=self.job_id, etag=seen.etag)
         try:
             response = await self._connection.call(self._connection.stubs.jobs.RetryJob, request)
-        except FailedPrecondition as refusal:
+        except (Aborted, FailedPrecondition) as refusal:
             return await self._moved_before(refusal)
         return self._keep(response.job)
 
@@ -222,7 +232,7 @@ class AsyncJobHandle:
         self._complete = self._job.is_final
         return self._job
 
-    async def _moved_before(self, refusal: FailedPrecondition) -> Job:
+    async def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
         # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
         if not refusal.repeated:
             raise refusal

@@ -12,7 +12,15 @@ from towpath import display, job_errors, notebook, requests
 from towpath._sync.connection import Connection
 from towpath._sync.logs import read_logs
 from towpath.enums import JobState
-from towpath.errors import DeadlineExceeded, FailedPrecondition, NotFound, TowpathError, Unavailable, WaitTimeout
+from towpath.errors import (
+    Aborted,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    TowpathError,
+    Unavailable,
+    WaitTimeout,
+)
 from towpath.options import JobOptions
 from towpath.retrying import Deadline
 from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progress
@@ -181,10 +189,12 @@ class JobHandle:
 
     def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
-        request = job_service_pb2.RetryJobRequest(job_id=self.job_id)
+        # As it was seen: a job that was retried may be final again before the call is repeated.
+        seen = self._job if self._job.is_final else self.refresh()
+        request = job_service_pb2.RetryJobRequest(job_id=self.job_id, etag=seen.etag)
         try:
             response = self._connection.call(self._connection.stubs.jobs.RetryJob, request)
-        except FailedPrecondition as refusal:
+        except (Aborted, FailedPrecondition) as refusal:
             return self._moved_before(refusal)
         return self._keep(response.job)
 
@@ -223,7 +233,7 @@ class JobHandle:
         self._complete = self._job.is_final
         return self._job
 
-    def _moved_before(self, refusal: FailedPrecondition) -> Job:
+    def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
         # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
         if not refusal.repeated:
             raise refusal

@@ -104,7 +104,7 @@ def _update(request: job_service_pb2.UpdateJobRequest) -> Iterator[Violation]:
             )
 
 
-def _wait(request: job_service_pb2.WaitJobRequest) -> Iterator[Violation]:
+def _seen(request: job_service_pb2.WaitJobRequest | job_service_pb2.RetryJobRequest) -> Iterator[Violation]:
     if not is_etag(request.etag):
         yield Violation("etag", "must be the etag of the job as it was read, or empty")
 
@@ -166,7 +166,8 @@ _CHECKS: Mapping[type[Message], Check] = {
     job_service_pb2.CreateJobRequest: _create,
     job_service_pb2.BatchCreateJobsRequest: _batch_create,
     job_service_pb2.UpdateJobRequest: _update,
-    job_service_pb2.WaitJobRequest: _wait,
+    job_service_pb2.WaitJobRequest: _seen,
+    job_service_pb2.RetryJobRequest: _seen,
     job_service_pb2.ListJobsRequest: _filtered,
     job_service_pb2.WatchJobsRequest: _filtered,
     job_service_pb2.GetJobStatsRequest: _filtered,

@@ -79,7 +79,8 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: object) -> pb.RetryJobResponse:
         """Queues a final job again."""
-        return pb.RetryJobResponse(job=job_to_proto(await self._jobs.retry(caller(), _id(request.job_id))))
+        job = await self._jobs.retry(caller(), _id(request.job_id), revision(request.etag))
+        return pb.RetryJobResponse(job=job_to_proto(job))
 
     async def WaitJob(self, request: pb.WaitJobRequest, context: object) -> pb.WaitJobResponse:
         """Answers when the job is final, when it changed, or when the wait is over."""

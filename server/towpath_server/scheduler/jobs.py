@@ -148,10 +148,10 @@ class Jobs(Follow):
         """Let a paused job go on."""
         return await self._command(principal, job_id, lambda job: Resume())
 
-    async def retry(self, principal: Principal, job_id: int) -> Job:
+    async def retry(self, principal: Principal, job_id: int, revision: int | None = None) -> Job:
         """Queue a final job again, behind those that wait. Raises `DedupeConflict` where another one has its key."""
         position = self._state.ids.next()
-        return await self._command(principal, job_id, lambda job: Retry(position))
+        return await self._command(principal, job_id, lambda job: Retry(position), revision)
 
     async def delete(self, principal: Principal, job_id: int) -> None:
         """Delete a final job. Raises `NotFinal`."""

@@ -89,6 +89,9 @@ class Workers:
         models = (model.model_id for model in self._state.catalogue.on_worker(worker.worker_id))
         deadline = self._state.clock.steady() + self._state.intervals.lease_ttl
         session = Session(worker, profile(worker, models), deadline)
+        if worker.draining:
+            # The scheduler that was asked for it may have died before the worker was told.
+            session.order(Directive(DirectiveType.DRAIN))
         self._state.sessions.add(session)
         return session
 

@@ -65,7 +65,8 @@ async def test_line_01_a_verb_whose_answer_was_lost_is_done_once(tmp_path: Path,
         async def moved() -> bool:
             return (await at.get(job.job_id)).state == after
 
-        told: Job = await at.losing_the_answer(client.call(verb, job.job_id), moved)
+        ask = await client.seen(job.job_id)
+        told: Job = await at.losing_the_answer(ask(verb), moved)
         stored = await at.get(job.job_id)
         assert told == Job.from_proto(stored)
         assert (stored.state, int(stored.etag)) == (after, int(job.etag) + 1)
@@ -74,6 +75,26 @@ async def test_line_01_a_verb_whose_answer_was_lost_is_done_once(tmp_path: Path,
             with pytest.raises(FailedPrecondition) as caught:
                 await client.call(verb, job.job_id)
             assert not caught.value.repeated
+
+
+@KINDS
+async def test_line_01_a_retry_whose_answer_was_lost_is_done_once_though_the_job_has_ended_again(
+    tmp_path: Path, kind: str
+) -> None:
+    async with line(tmp_path) as at, callers(kind, at) as client:
+        job = await at.done(CANCELLED)
+
+        async def ended_again() -> bool:
+            if (await at.get(job.job_id)).state != QUEUED:
+                return False
+            cancel = job_service_pb2.CancelJobRequest(job_id=job.job_id)
+            await at.stage.jobs.CancelJob(cancel, metadata=at.stage.bearer())
+            return True
+
+        ask = await client.seen(job.job_id)
+        told: Job = await at.losing_the_answer(ask("retry"), ended_again)
+        assert (told.state, int(told.etag)) == ("CANCELLED", int(job.etag) + 2)
+        assert told == Job.from_proto(await at.get(job.job_id))
 
 
 @KINDS
