@@ -13,7 +13,7 @@ from towpath_server.core.errors import StoreFull
 from towpath_server.core.events import Released, Succeeded
 from towpath_server.core.job import SECOND, Job, JobState, Priority, RetryPolicy, Timeouts
 from towpath_server.core.records import Machine, Queue, Worker
-from towpath_server.scheduler.messages import HeldLease, Registered, Registration, Report
+from towpath_server.scheduler.messages import DirectiveType, HeldLease, Registered, Registration, Report
 from towpath_server.store.base import InLane, Query, Store
 from towpath_server.store.memory import MemoryStore
 from towpath_server.store.sqlite import SqliteStore
@@ -177,3 +177,14 @@ async def test_a_drain_does_not_undo_the_beginning_of_a_session() -> None:
         [stored] = store.records(Worker)
         assert stored.session_id == registered.session_id
         assert stored.draining
+
+
+async def test_a_drain_is_told_though_the_scheduler_was_started_again_meanwhile(tmp_path: Path) -> None:
+    hands = Hands()
+    async with stage(SqliteStore(tmp_path / "towpath.sqlite"), hands) as s:
+        worker = await s.worker()
+        await s.scheduler.fleet.drain(ADA, worker.worker_id)
+    async with stage(SqliteStore(tmp_path / "towpath.sqlite"), hands) as s:
+        stream = s.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
+        async with asyncio.timeout(5):
+            assert [order.type for order in await stream.orders()] == [DirectiveType.DRAIN]

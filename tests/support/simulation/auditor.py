@@ -1,0 +1,255 @@
+"""Looks at every commit, every answer and every moment of rest, and stops the run at the first thing that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from support.simulation.book import Run, Wait
+from support.simulation.dispatch import ON_DISPATCH
+from support.simulation.invariants import ON_CHANGE
+from support.simulation.ledger import Step
+from support.simulation.moment import Moment
+from support.simulation.promises import (
+    a_cancel_is_answered_with_its_effect,
+    a_lease_runs_once,
+    an_ack_says_what_counts,
+    logs_are_the_attempts_own,
+    nothing_acknowledged_is_lost,
+    polls_are_answered_once,
+    requests_have_one_answer,
+    the_store_says_what_was_committed,
+    what_is_told_is_committed,
+)
+from support.simulation.quiet import WHEN_QUIET, no_clock_is_late
+from support.simulation.store import Recorder, Write
+from towpath_server.core.events import Failed, Released, Succeeded
+from towpath_server.core.job import Attempt, Job, JobState
+from towpath_server.core.records import Lane, LogChunk, Queue
+from towpath_server.scheduler.messages import Directive, DirectiveType, Report
+from towpath_server.store.base import Matching, Record, Store
+
+if TYPE_CHECKING:
+    from support.simulation.world import World
+
+ALL = 1_000_000
+TENANTS = ("acme", "evil")
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that does not hold: its name, what it promises, and what was seen."""
+
+    invariant: str
+    promise: str
+    what: str
+
+
+class Auditor(Recorder):
+    """One run's."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._book = world.book
+        self._ledger = world.book.ledger
+        self._seen: tuple[int, ...] = ()
+        self.violation: Violation | None = None
+        # From which state to which jobs went.
+        self.moves: dict[tuple[str, str], None] = {}
+
+    def found(self, invariant: Callable[..., object], what: str) -> None:
+        """Something is wrong; the first such thing ends the run."""
+        if self.violation is None:
+            self.violation = Violation(invariant.__name__, (invariant.__doc__ or "").split("\n")[0], what)
+            self._world.trace.step("auditor", f"{invariant.__name__}: {what}")
+            self._world.ends()
+
+    # Commits.
+
+    def committed(self, writes: Sequence[Write]) -> None:
+        """See `Recorder`."""
+        self._ledger.begin()
+        for write in writes:
+            write()
+
+    def insert(self, jobs: Sequence[Job]) -> None:
+        """See `Recorder`."""
+        self._granted([job for job in jobs if job.lease is not None])
+        for step in self._ledger.insert(jobs, self._world.loop.microseconds):
+            self._look(step)
+
+    def save(self, jobs: Sequence[Job], past: tuple[Attempt, ...]) -> None:
+        """See `Recorder`."""
+        self._granted([job for job in jobs if job.lease is not None and job.lease.token not in self._ledger.grants])
+        for step in self._ledger.save(jobs, past, self._world.loop.microseconds):
+            self._look(step)
+
+    def delete(self, job_ids: Sequence[int]) -> None:
+        """See `Recorder`."""
+        for step in self._ledger.delete(job_ids):
+            self._look(step)
+
+    def put(self, records: Sequence[Record]) -> None:
+        """See `Recorder`."""
+        self._ledger.put(records)
+
+    def add_lanes(self, lanes: Sequence[Lane]) -> None:
+        """See `Recorder`."""
+        for lane in lanes:
+            self._ledger.lanes.setdefault(lane.lane_id, lane)
+
+    def append_logs(self, chunks: Sequence[LogChunk]) -> None:
+        """See `Recorder`."""
+        for chunk in chunks:
+            if chunk.text != self._ledger.token_of.get((chunk.job_id, chunk.attempt)):
+                self.found(logs_are_the_attempts_own, f"attempt {chunk.attempt} of job {chunk.job_id}: {chunk.text}")
+
+    def _look(self, step: Step) -> None:
+        at = Moment(self._world.wall(), self._world.loop.microseconds)
+        for check in ON_CHANGE:
+            if (wrong := check(at, self._book, step)) is not None:
+                self.found(check, f"{self._show(step)}: {wrong}")
+        self.moves[_state(step.before), _state(step.after)] = None
+        if step.after is not None and step.after.state is JobState.SUCCEEDED:
+            self._book.succeeded.add(step.after.last_token)
+        self._world.trace.step("store", self._show(step))
+
+    def _granted(self, granted: list[Job]) -> None:
+        for check in ON_DISPATCH if granted else ():
+            if (wrong := check(self._book, granted)) is not None:
+                self.found(check, wrong)
+
+    def _show(self, step: Step) -> str:
+        job = step.after or step.before
+        assert job is not None
+        name = self._world.trace.job(job.job_id)
+        before, after = _state(step.before), _state(step.after)
+        lease = f" {self._world.trace.lease(job.lease.token)}" if job.lease is not None else ""
+        return f"#{step.number} {name} {before} -> {after}{lease} a{job.attempt} f{job.attempt_count} l{job.lost_count}"
+
+    # Answers.
+
+    def told(self, job: Job) -> None:
+        """Somebody was told of a job."""
+        if self._ledger.revisions.get((job.job_id, job.revision)) != job:
+            self.found(what_is_told_is_committed, f"job {job.job_id} at revision {job.revision}: {job}")
+
+    def outlined(self, job: Job) -> None:
+        """Somebody was told of a job without its spec and result."""
+        stored = self._ledger.revisions.get((job.job_id, job.revision))
+        if stored is None or replace(stored, definition=job.definition, result=None) != job:
+            self.found(what_is_told_is_committed, f"job {job.job_id} at revision {job.revision}: {job}")
+
+    def acknowledged(self, job: Job) -> None:
+        """Somebody was told that a job was created."""
+        self.told(job)
+        definition = job.definition
+        if job.job_id not in self._ledger.jobs and job.job_id not in self._ledger.gone:
+            self.found(nothing_acknowledged_is_lost, f"job {job.job_id} is not in the store")
+        self._book.acknowledged[job.job_id] = job
+        if definition.request_id:
+            key = (definition.tenant, definition.user, definition.request_id)
+            first = self._book.request_jobs.setdefault(key, job.job_id)
+            if first != job.job_id and first in self._ledger.jobs:
+                self.found(requests_have_one_answer, f"{definition.request_id}: job {first}, then job {job.job_id}")
+
+    def polled(self, session_id: str, poll_id: str, jobs: list[Job], free: int) -> None:
+        """The scheduler answers a poll."""
+        for job in jobs:
+            self.told(job)
+            if job.lease is None or job.lease.session_id != session_id:
+                self.found(polls_are_answered_once, f"job {job.job_id} is leased to another session")
+        tokens = tuple(job.lease.token for job in jobs if job.lease is not None)
+        first = self._book.polls.get((session_id, poll_id), ())
+        if not first:
+            first = self._book.polls[session_id, poll_id] = tokens
+        still = {
+            job.lease.token
+            for job in self._ledger.jobs.values()
+            if job.lease is not None and job.lease.session_id == session_id
+        }
+        if len(tokens) > free or not still & set(first) <= set(tokens) <= set(first):
+            self.found(polls_are_answered_once, f"{poll_id}: {len(first)} leases, then {len(tokens)}")
+
+    def reported(self, reports: Sequence[Report]) -> None:
+        """Reports have reached the scheduler."""
+        for report in reports:
+            if isinstance(report.event, Released | Failed):
+                self._book.released.add(report.event.token)
+
+    def judged(self, reports: Sequence[Report], orders: Sequence[Directive]) -> None:
+        """Reports are acked, with these orders."""
+        abandoned = {order.token for order in orders if order.type is DirectiveType.ABANDON}
+        for report in reports:
+            if not isinstance(report.event, Succeeded):
+                continue
+            token = report.event.token
+            job = self._ledger.jobs.get(report.job_id)
+            counts = job is not None and job.state is JobState.SUCCEEDED and job.last_token == token
+            if token in abandoned and counts:
+                self.found(an_ack_says_what_counts, f"the result of {token} counts, and its worker is told to drop it")
+            if token not in abandoned and token not in self._book.succeeded:
+                self.found(an_ack_says_what_counts, f"the result of {token} is acked, and it does not count")
+
+    def runs(self, run: Run) -> None:
+        """A handler begins to run."""
+        if run.token in self._book.runs:
+            self.found(
+                a_lease_runs_once, f"{run.token} runs on {run.worker} and on {self._book.runs[run.token].worker}"
+            )
+        grant = self._ledger.grants.get(run.token)
+        if grant is None or grant.job_id != run.job_id:
+            self.found(a_lease_runs_once, f"{run.token} was never granted")
+        self._book.runs[run.token] = run
+
+    def cancelled(self, job: Job) -> None:
+        """A cancel was answered."""
+        if not job.state.is_final and job.state is not JobState.CANCELLING:
+            self.found(a_cancel_is_answered_with_its_effect, f"job {job.job_id} is {job.state.name}")
+
+    def waited(self, wait: Wait, job: Job, late: bool) -> None:
+        """A WaitJob was answered."""
+        self.told(job)
+        if not late and not job.state.is_final and wait.revision in (None, job.revision):
+            self.found(what_is_told_is_committed, f"a wait for job {job.job_id} ended without a change")
+
+    # Moments of rest.
+
+    def at_rest(self) -> None:
+        """Nothing more can happen at this moment."""
+        life = self._world.server.life
+        if life is None or not life.ready or not life.is_quiet or self.violation is not None:
+            return
+        seen = (self._ledger.number, len(life.state.waiters), len(self._book.waits), len(self._book.watches))
+        if seen != self._seen:
+            self._seen = seen
+            for check in WHEN_QUIET:
+                if (wrong := check(life, self._book)) is not None:
+                    self.found(check, wrong)
+        healthy_since = max(self._world.disk.healthy_since, self._book.life_start)
+        if self._world.loop.microseconds - healthy_since <= 3_000_000:
+            return
+        if (wrong := no_clock_is_late(life, self._book)) is not None:
+            self.found(no_clock_is_late, wrong)
+
+    def opened(self, store: Store) -> None:
+        """The store was opened: it must say what was committed, no more and no less."""
+        stored = {job.job_id: job for tenant in TENANTS for job in store.find(Matching(tenant=tenant), ALL)}
+        if stored != self._ledger.jobs:
+            for job_id in stored.keys() | self._ledger.jobs.keys():
+                if stored.get(job_id) != self._ledger.jobs.get(job_id):
+                    what = f"{stored.get(job_id)} instead of {self._ledger.jobs.get(job_id)}"
+                    self.found(the_store_says_what_was_committed, what)
+        for job_id in stored:
+            if store.attempts(job_id) != [one for _, one in sorted(self._ledger.attempts.get(job_id, {}).items())]:
+                self.found(the_store_says_what_was_committed, f"the attempts of job {job_id}")
+        if {(queue.tenant, queue.name): queue for queue in store.records(Queue)} != self._ledger.queues:
+            self.found(the_store_says_what_was_committed, "the queues")
+        for job_id in self._book.acknowledged:
+            if job_id not in stored and job_id not in self._ledger.gone:
+                self.found(nothing_acknowledged_is_lost, f"job {job_id}")
+
+
+def _state(job: Job | None) -> str:
+    return job.state.name if job is not None else "-"

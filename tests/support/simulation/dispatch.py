@@ -1,0 +1,64 @@
+"""What must hold for every job that is handed out: the order, and who may have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from support.simulation.book import Book
+from towpath_server.core.job import Job
+from towpath_server.core.matching import profile, serves
+
+
+def strict_priority_and_fifo(book: Book, granted: Sequence[Job]) -> str | None:
+    """A worker gets the best of what waits: priority first, then the oldest. Nothing is passed over that the scheduler
+    knew of when the worker asked."""
+    leased = {job.job_id for job in granted}
+    for session_id, mine in _by_session(granted).items():
+        known = book.claims.get(session_id, book.absorbed)
+        worker = book.ledger.workers[mine[0].worker_id or 0]
+        looks = profile(worker, ())
+        # A new job is given to a poll that is parked.
+        is_born = any(job.job_id not in book.ledger.jobs for job in mine)
+        worst = max(_place(job) for job in mine)
+        for job_id, since in book.ledger.waits_since.items():
+            other = book.ledger.jobs[job_id]
+            if is_born and other.lane_id in book.claimed:
+                continue  # Another worker was woken for it.
+            if job_id in leased or since > known or _place(other) > worst or not _is_open(book, other, known):
+                continue
+            if serves(book.ledger.lanes[other.lane_id], looks, worker.worker_id):
+                return f"{worker.name} was given {[job.job_id for job in mine]}, but job {job_id} stands before"
+    return None
+
+
+def paused_queues_hand_out_nothing(book: Book, granted: Sequence[Job]) -> str | None:
+    """Once the pause of a queue was acknowledged, none of its jobs is handed out."""
+    for session_id, mine in _by_session(granted).items():
+        known = book.claims.get(session_id, book.absorbed)
+        for job in mine:
+            key = (job.definition.tenant, job.definition.queue)
+            queue = book.ledger.queues.get(key)
+            if queue is not None and queue.paused and book.ledger.switched_in[key] <= known:
+                return f"job {job.job_id} of the paused queue {queue.name} was handed out"
+    return None
+
+
+def _by_session(granted: Sequence[Job]) -> dict[str, list[Job]]:
+    mine: dict[str, list[Job]] = {}
+    for job in granted:
+        assert job.lease is not None
+        mine.setdefault(job.lease.session_id, []).append(job)
+    return mine
+
+
+def _place(job: Job) -> tuple[int, int]:
+    return (-job.priority, job.position)
+
+
+def _is_open(book: Book, job: Job, known: int) -> bool:
+    """Whether the job's queue was not paused, as far as the scheduler knew."""
+    key = (job.definition.tenant, job.definition.queue)
+    return not book.ledger.queues[key].paused and book.ledger.switched_in[key] <= known
+
+
+ON_DISPATCH = (strict_priority_and_fifo, paused_queues_hand_out_nothing)

@@ -1,0 +1,115 @@
+"""What is committed, kept apart from the store: every revision of every job, from the writes that COMMIT went through.
+
+The store double tells it. Whether the store itself says the same is checked after every restart and at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from towpath_server.core.job import Attempt, Job, JobState
+from towpath_server.core.records import Lane, Queue, Worker
+from towpath_server.store.base import Record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One stored change of a job, as a commit made it; `number` is the commit's."""
+
+    before: Job | None
+    after: Job | None
+    number: int
+    past: tuple[Attempt, ...] = ()
+
+
+@dataclass(slots=True)
+class Grant:
+    """A lease that was given: when by the steady clock, in which commit, and the session that got it."""
+
+    job_id: int
+    attempt: int
+    session_id: str
+    steady: int
+    number: int
+
+
+@dataclass
+class Ledger:
+    """All that was ever committed."""
+
+    number: int = 0
+    jobs: dict[int, Job] = field(default_factory=dict)
+    gone: dict[int, Job] = field(default_factory=dict)
+    revisions: dict[tuple[int, int], Job] = field(default_factory=dict)
+    attempts: dict[int, dict[int, Attempt]] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    latest_token: dict[int, str] = field(default_factory=dict)
+    token_of: dict[tuple[int, int], str] = field(default_factory=dict)
+    # Since which commit a job waits at its present priority.
+    waits_since: dict[int, int] = field(default_factory=dict)
+    lanes: dict[int, Lane] = field(default_factory=dict)
+    queues: dict[tuple[str, str], Queue] = field(default_factory=dict)
+    # In which commit a queue was last paused, or let go on.
+    switched_in: dict[tuple[str, str], int] = field(default_factory=dict)
+    workers: dict[int, Worker] = field(default_factory=dict)
+    last_sequence: int = 0
+
+    def begin(self) -> None:
+        """A commit has gone through; its writes follow."""
+        self.number += 1
+
+    def insert(self, jobs: Sequence[Job], steady: int) -> Iterator[Step]:
+        """New jobs; each is taken in once it has been looked at."""
+        for job in jobs:
+            yield (step := Step(None, job, self.number))
+            self._take(step, steady)
+
+    def save(self, jobs: Sequence[Job], past: Sequence[Attempt], steady: int) -> Iterator[Step]:
+        """Changed jobs; each is taken in once it has been looked at."""
+        for job in jobs:
+            mine = tuple(attempt for attempt in past if attempt.job_id == job.job_id)
+            for attempt in mine:
+                self.attempts.setdefault(job.job_id, {})[attempt.number] = attempt
+            yield (step := Step(self.jobs.get(job.job_id), job, self.number, mine))
+            self._take(step, steady)
+
+    def delete(self, job_ids: Sequence[int]) -> Iterator[Step]:
+        """Deleted jobs."""
+        for job_id in job_ids:
+            if (job := self.jobs.get(job_id)) is not None:
+                yield Step(job, None, self.number)
+                self.gone[job_id] = self.jobs.pop(job_id)
+                self.attempts.pop(job_id, None)
+                self.waits_since.pop(job_id, None)
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Small records."""
+        for record in records:
+            if isinstance(record, Worker):
+                self.workers[record.worker_id] = record
+            elif isinstance(record, Queue):
+                key = (record.tenant, record.name)
+                if key not in self.queues or record.paused is not self.queues[key].paused:
+                    self.switched_in[key] = self.number
+                self.queues[key] = record
+
+    def history(self, job: Job) -> dict[int, Attempt]:
+        """The attempts that are over and were followed by another state."""
+        return self.attempts.get(job.job_id, {})
+
+    def _take(self, step: Step, steady: int) -> None:
+        job, before = step.after, step.before
+        assert job is not None
+        self.jobs[job.job_id] = job
+        self.revisions[job.job_id, job.revision] = job
+        self.last_sequence = max(self.last_sequence, job.sequence)
+        if job.state is not JobState.QUEUED:
+            self.waits_since.pop(job.job_id, None)
+        elif before is None or before.state is not JobState.QUEUED or before.priority != job.priority:
+            self.waits_since[job.job_id] = self.number
+        if job.lease is not None and job.lease.token not in self.grants:
+            grant = Grant(job.job_id, job.attempt, job.lease.session_id, steady, self.number)
+            self.grants[job.lease.token] = grant
+            self.latest_token[job.job_id] = job.lease.token
+            self.token_of[job.job_id, job.attempt] = job.lease.token

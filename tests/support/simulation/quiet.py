@@ -1,0 +1,115 @@
+"""What must hold whenever the scheduler is at rest: its memory agrees with the store, and nobody waits in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from support.simulation.book import Book
+from support.simulation.server import Life
+from towpath_server.core.job import SECOND, Job
+from towpath_server.core.matching import serves
+from towpath_server.core.records import Head
+
+# By how much a clock may be late: the timers leave a store alone for 1 s after it did not answer.
+LATE = 2 * SECOND
+
+
+def every_waiting_job_is_on_the_board(life: Life, book: Book) -> str | None:
+    """The head that the board knows of a lane never promises less than what waits there."""
+    for job in _queued(book):
+        head = life.state.board._heads.get(job.lane_id)
+        if head is None or head < Head(job.priority, -job.position):
+            return f"job {job.job_id} waits in lane {job.lane_id}, and the board says {head}"
+    return None
+
+
+def every_parked_poll_that_could_be_served_is(life: Life, book: Book) -> str | None:
+    """No poll is parked while a job waits that its worker could have."""
+    for line in life.state.waiters._lines.values():
+        for waiter in line:
+            worker = waiter.session.worker
+            for job in _queued(book):
+                lane = book.ledger.lanes[job.lane_id]
+                paused = book.ledger.queues[lane.tenant, lane.queue].paused
+                if not paused and not worker.draining and serves(lane, waiter.profile, worker.worker_id):
+                    return f"a poll of {worker.name} is parked while job {job.job_id} waits"
+    return None
+
+
+def sessions_hold_what_the_store_says(life: Life, book: Book) -> str | None:
+    """Each lease is held by one living session; the scheduler's memory and the store name the same one."""
+    stored: dict[str, dict[int, str]] = {}
+    for job in book.ledger.jobs.values():
+        if job.lease is not None:
+            stored.setdefault(job.lease.session_id, {})[job.job_id] = job.lease.token
+    living = set()
+    for session in life.state.sessions:
+        living.add(session.session_id)
+        held = {job_id: lease.token for job_id, lease in session.held.items()}
+        if held != stored.get(session.session_id, {}):
+            return f"{session.worker.name} holds {held}; the store says {stored.get(session.session_id, {})}"
+    ending = {session.session_id for session in life.scheduler.workers._ending}
+    for job in book.ledger.jobs.values():
+        lease = job.lease
+        if lease is not None and lease.confirmed and lease.session_id not in living | ending:
+            return f"job {job.job_id} is held by the session {lease.session_id}, which is over"
+    return None
+
+
+def those_who_wait_are_told(life: Life, book: Book) -> str | None:
+    """Whoever waits for a change of a job, or watches it, knows its newest state."""
+    for wait in book.waits:
+        job = book.ledger.jobs.get(wait.job_id)
+        if job is not None and (job.state.is_final or wait.revision not in (None, job.revision)):
+            return f"a wait for job {wait.job_id} past revision {wait.revision}; it is at {job.revision}"
+    for watch in book.watches:
+        if not watch.stands:
+            continue
+        for job in _watched(book, watch.job_id, watch.tenant, watch.user, watch.since):
+            if watch.told.get(job.job_id) != job.revision:
+                return f"a watch knows {watch.told.get(job.job_id)} of job {job.job_id}; it is at {job.revision}"
+    return None
+
+
+def no_clock_is_late(life: Life, book: Book) -> str | None:
+    """What is due is done: retries, timeouts, kills, lost offers, silent sessions."""
+    now, steady = life.clock.wall(), life.clock.steady()
+    for job in book.ledger.jobs.values():
+        if job.due_time is not None and job.due_time < now - LATE:
+            return f"job {job.job_id} ({job.state.name}) is due since {(now - job.due_time) / SECOND:.3f} s"
+    for session in life.state.sessions:
+        if session.deadline < steady - LATE:
+            return f"{session.worker.name} is silent and still lives"
+    return None
+
+
+def _queued(book: Book) -> list[Job]:
+    return [book.ledger.jobs[job_id] for job_id in book.ledger.waits_since]
+
+
+def _watched(book: Book, job_id: int | None, tenant: str, user: str, since: int) -> list[Job]:
+    if job_id is not None:
+        job = book.ledger.jobs.get(job_id)
+        return [job] if job is not None else []
+    return [
+        job
+        for job in book.ledger.jobs.values()
+        if (job.definition.tenant, job.definition.user) == (tenant, user) and job.sequence > since
+    ]
+
+
+def paused_queues_are_known(life: Life, book: Book) -> str | None:
+    """The board holds back the queues that the store says are paused, and no others."""
+    stored = {key for key, queue in book.ledger.queues.items() if queue.paused}
+    if life.state.board._paused != stored:
+        return f"the board holds back {sorted(life.state.board._paused)}; paused are {sorted(stored)}"
+    return None
+
+
+WHEN_QUIET: tuple[Callable[[Life, Book], str | None], ...] = (
+    every_waiting_job_is_on_the_board,
+    every_parked_poll_that_could_be_served_is,
+    sessions_hold_what_the_store_says,
+    those_who_wait_are_told,
+    paused_queues_are_known,
+)
