@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import threading
 from collections.abc import Iterator
 from concurrent import futures
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -13,6 +15,7 @@ import pytest
 
 from support.fake_jobs import TOKEN, FakeJobs, Refusal, info, refuse, serving, value
 from towpath import AsyncClient, Client, JobFailed, errors, job_errors
+from towpath._async.completions import completions
 from towpath.requests import batches
 from towpath.v1 import job_pb2, job_service_pb2
 
@@ -216,6 +219,18 @@ def test_cancel_of_a_waiting_job_is_at_once_and_of_a_running_one_is_asked(client
     executor.shutdown(cancel_futures=True)
     assert third.cancelled()
     assert jobs.jobs[third.job(30).job_id].state == job_pb2.JOB_STATE_CANCELLED
+
+
+async def test_a_list_that_could_not_be_had_is_asked_for_again(aclient: AsyncClient, jobs: FakeJobs) -> None:
+    jobs.run = doubled
+    job = await aclient.submit("double", {"n": 1}, labels={"group": "mine"})
+    jobs.refusals["ListJobs"].extend([Refusal(grpc.StatusCode.UNAVAILABLE, "not now", info("DRAINING"))] * 30)
+    aclient._connection.timeout = 0.05
+    found = completions(aclient._connection, {"group": "mine"})
+    async with asyncio.timeout(60), aclosing(found):
+        assert await anext(found) == job.job_id
+    # More than one list was given up.
+    assert len(jobs.requests("WatchJobs")) > 1
 
 
 def test_futures_survive_a_broken_watch(client: Client, jobs: FakeJobs) -> None:

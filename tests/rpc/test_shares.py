@@ -19,6 +19,8 @@ class Desk:
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.under_way: list[str] = []
+        # What goes on though the caller is gone.
+        self.rest: list[asyncio.Future[None]] = []
 
     async def call(self, name: str, user: str, size: int) -> None:
         self._ends[name] = asyncio.Event()
@@ -43,7 +45,7 @@ class Desk:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _serve(self, name: str, user: str, size: int) -> None:
-        async with self._shares.of(user, size):
+        async with self._shares.of(user, size, self.rest):
             self.under_way.append(name)
             try:
                 await self._ends[name].wait()
@@ -97,6 +99,18 @@ async def test_a_caller_that_goes_away_gives_its_share_back(gone: str) -> None:
             assert at.under_way == ["last"]
         else:
             assert at.under_way == ["waits"]
+
+
+async def test_what_is_carried_out_though_its_caller_is_gone_counts_until_it_is_done() -> None:
+    async with desk() as at:
+        at.rest.append(asyncio.get_running_loop().create_future())
+        await at.call("gone", "user", 8 * LEAST)
+        await at.call("next", "user", 8 * LEAST)
+        await at.cancel("gone")
+        assert at.under_way == []
+        at.rest[0].set_result(None)
+        await at.turn()
+        assert at.under_way == ["next"]
 
 
 async def test_a_caller_that_goes_away_in_its_very_turn_gives_it_to_the_next() -> None:

@@ -43,6 +43,9 @@ async def completions(connection: AsyncConnection, labels: dict[str, str]) -> As
                 sequence = response.sequence
         except grpc.RpcError as error:
             failure = connection.translate(error)
+        except TowpathError as error:
+            # The list could not be had: all of it is tried again, as after a break of the watch.
+            failure = error
         finally:
             stream.cancel()
         await connection.pause(failure, backoff)

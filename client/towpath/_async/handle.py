@@ -233,10 +233,12 @@ class AsyncJobHandle:
         return self._job
 
     async def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
-        # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
+        # The job does not stand where it could be moved: a try whose answer was lost has moved it already, or somebody
+        # else has. Whoever asks again asks for the job as it stands now.
+        job = await self.refresh()
         if not refusal.repeated:
             raise refusal
-        return await self.refresh()
+        return job
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
         if self._job.state is JobState.UNSPECIFIED:

@@ -44,6 +44,9 @@ def completions(connection: Connection, labels: dict[str, str]) -> Generator[str
                 sequence = response.sequence
         except grpc.RpcError as error:
             failure = connection.translate(error)
+        except TowpathError as error:
+            # The list could not be had: all of it is tried again, as after a break of the watch.
+            failure = error
         finally:
             stream.cancel()
         connection.pause(failure, backoff)

@@ -234,10 +234,12 @@ class JobHandle:
         return self._job
 
     def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
-        # The job does not stand where it could be moved: a try whose answer was lost has moved it already.
+        # The job does not stand where it could be moved: a try whose answer was lost has moved it already, or somebody
+        # else has. Whoever asks again asks for the job as it stands now.
+        job = self.refresh()
         if not refusal.repeated:
             raise refusal
-        return self.refresh()
+        return job
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
         if self._job.state is JobState.UNSPECIFIED:

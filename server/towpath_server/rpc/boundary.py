@@ -16,6 +16,7 @@ from towpath_server.rpc import auth, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
 from towpath_server.rpc.shares import MUCH, Shares
+from towpath_server.scheduler.state import CARRIED_OUT
 
 # Handlers are untyped in grpc: one of its four behaviors is set.
 Handler = Any
@@ -69,7 +70,9 @@ class Boundary(grpc.aio.ServerInterceptor):
                 if call.principal is None or method in WAITING:
                     return await behavior(parse(raw), context)
                 user = (call.principal.tenant, call.principal.user)
-                async with self._shares.of(user, max(len(raw), MUCH * (method in HEAVY))):
+                carried_out: list[asyncio.Task[Any]] = []
+                CARRIED_OUT.set(carried_out)
+                async with self._shares.of(user, max(len(raw), MUCH * (method in HEAVY)), carried_out):
                     return await behavior(parse(raw), context)
 
         return unary

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 # What of one user's may be under way, in bytes of requests: 64 single jobs, or two batches, which fill a commit.
 SHARE = 32 * 1024
@@ -33,10 +34,11 @@ class Shares:
         self._lines: dict[Hashable, _Line] = {}
 
     @asynccontextmanager
-    async def of(self, user: Hashable, size: int) -> AsyncIterator[None]:
+    async def of(self, user: Hashable, size: int, rest: Sequence[asyncio.Future[Any]] = ()) -> AsyncIterator[None]:
         """A call of `size` bytes: it begins when the user's share has room for it, or has nothing else in it.
 
-        A user's calls begin in the order in which they came.
+        A user's calls begin in the order in which they came. A call whose client has gone is under way until the `rest`
+        of it is done.
         """
         weight = max(size, LEAST)
         line = self._lines.setdefault(user, _Line())
@@ -47,10 +49,17 @@ class Shares:
         try:
             yield
         finally:
-            line.under_way -= weight
-            self._begin_next(line)
-            if not line.under_way and not line.waiting:
-                self._lines.pop(user, None)
+            left = [one for one in rest if not one.done()]
+            if left:
+                asyncio.gather(*left, return_exceptions=True).add_done_callback(lambda _: self._end(user, line, weight))
+            else:
+                self._end(user, line, weight)
+
+    def _end(self, user: Hashable, line: _Line, weight: int) -> None:
+        line.under_way -= weight
+        self._begin_next(line)
+        if not line.under_way and not line.waiting:
+            self._lines.pop(user, None)
 
     def _has_room(self, line: _Line, weight: int) -> bool:
         return not line.under_way or line.under_way + weight <= self._share

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -25,6 +26,9 @@ from towpath_server.store.base import Store
 from towpath_server.store.committer import Committer, OnCommit
 
 T = TypeVar("T")
+
+# What a call has begun that goes on without it: whoever serves the call may set a list, and finds it there.
+CARRIED_OUT: ContextVar[list[asyncio.Task[Any]] | None] = ContextVar("carried_out", default=None)
 
 MILLISECOND = SECOND // 1000
 
@@ -113,6 +117,8 @@ class State:
         task = asyncio.get_running_loop().create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        if (carried_out := CARRIED_OUT.get()) is not None:
+            carried_out.append(task)
         return asyncio.shield(task)
 
     async def finish(self) -> None:
