@@ -1,7 +1,8 @@
 # Towpath. `make` says what there is to do; the first target sets up what it needs by itself.
 
 PYTHON ?= python3
-WORKERS ?= 2
+# More than cores: many tests wait for programs that they started.
+WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # uv trusts what the machine trusts, as pip and git do.
 export UV_SYSTEM_CERTS ?= 1

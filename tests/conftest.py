@@ -1,0 +1,18 @@
+"""The order of the tests: what takes longest begins first, so that nobody waits for it in the end."""
+
+from __future__ import annotations
+
+import pytest
+
+# Folders of tests whose files take up to a minute each, the longest first.
+SLOW = ("faults/processes/test_kill_loop", "faults/simulation", "faults/machines", "faults/processes", "end_to_end")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Move the slow ones to the front; all others stay in order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((number for number, name in enumerate(SLOW) if f"/tests/{name}" in path), len(SLOW))
+
+    items.sort(key=rank)
