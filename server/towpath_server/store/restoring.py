@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.store import schema, snapshot
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.lockfile import Locked, LockFile
+from towpath_server.store.lockfile import Locked, LockFile, Owner
 from towpath_server.store.snapshot import OnProgress, Snapshot
 
 # Watchers may know greater numbers than the backup does: to them, every job has changed.
@@ -26,11 +28,13 @@ UPDATE last_sequence SET sequence = max(sequence, (SELECT ifnull(max(sequence), 
 COMMIT;
 """
 _BESIDE = ("-wal", "-shm", "-journal")
+# What is being made has these names, and is removed by the next restore where this one is cut off.
+_NEW, _PART = ".restoring", ".setting-aside"
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What is in place now, and where the store of before is kept, if there was one."""
+    """What is in place now, and where the store of before is kept, or the log that was left of it, if there was one."""
 
     now: Snapshot
     aside: Path | None
@@ -42,77 +46,111 @@ def put_back(source: Path, path: Path, on_progress: OnProgress = lambda done, pa
     Raises `StoreRefused`; the store at `path` is then what it was before.
     """
     snapshot.demand_file(source)
-    if path.exists() and path.samefile(source):
-        raise StoreRefused(f"{source} is the store itself. Give a backup of it.")
+    _demand_another(source, path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = LockFile(path.with_name(f"{path.name}.lock"))
+        owner = _owner(path)
+        lock = LockFile(path.with_name(f"{path.name}.lock"), owner)
     except Locked as error:
         raise StoreRefused(f"{path} is in use by a scheduler (process {error}). Stop it first.") from error
     except OSError as error:
         raise StoreRefused(f"{path} cannot be locked ({error.strerror}). Put it on a local disk.") from error
     try:
-        return _put_back(source, path, on_progress)
+        return _put_back(source, path, owner, on_progress)
     except OSError as error:
         raise StoreRefused(f"{path} cannot be written ({error.strerror}).") from error
     finally:
         lock.release()
 
 
-def _put_back(source: Path, path: Path, on_progress: OnProgress) -> Restored:
-    new = path.with_name(f"{path.name}.restoring")
+def _demand_another(source: Path, path: Path) -> None:
+    if path.exists() and path.samefile(source):
+        raise StoreRefused(f"{source} is the store itself. Give a backup of it.")
+    for left in (path.with_name(f"{path.name}{ending}") for ending in (_NEW, _PART)):
+        if left.exists() and left.samefile(source):
+            raise StoreRefused(f"{source} was left by a restore that was cut off. Give the backup itself.")
+
+
+def _owner(path: Path) -> Owner | None:
+    """Whose the store is, where root restores it for them: they could not open a file of root's."""
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return None
+    found = (path if path.exists() else path.parent).stat()
+    return found.st_uid, found.st_gid
+
+
+def _put_back(source: Path, path: Path, owner: Owner | None, on_progress: OnProgress) -> Restored:
+    new = path.with_name(f"{path.name}{_NEW}")
     try:
-        _create_private(new)
+        _create_private(new, owner)
         snapshot.copy(source, new, on_progress)
         # Any migration is done before the swap: where it fails, the store of before is still in place.
         with closing(schema.open_checked(new)) as connection:
             connection.script(_NUMBERED_ANEW.format(now=time.time_ns() // 1000))
         found = snapshot.look(new, source)
         snapshot.sync(new)
-        aside = _set_aside(path) if path.exists() else None
+        aside = _set_aside(path, owner)
         new.replace(path)
         snapshot.sync(path.parent)
+    except (StoreFull, StoreUnavailable) as error:
+        raise StoreRefused(f"{new} cannot be written ({error.__cause__}). Is there room on its disk?") from error
     finally:
         _remove(new)
     return Restored(replace(found, path=path), aside)
 
 
-def _create_private(path: Path) -> None:
-    """Makes an empty file for nobody but this user, in the place of one that was left by a restore that was cut off."""
+def _create_private(path: Path, owner: Owner | None) -> None:
+    """Makes an empty file that only its owner can read, in the place of one that a restore left that was cut off."""
     _remove(path)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
-    for ending in ("", *_BESIDE):
-        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    for file in _files(path):
+        file.unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> Path:
-    """Copies the present store to a name of its own, so that the swap that follows is one rename.
+def _files(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{ending}") for ending in ("", *_BESIDE)]
 
-    A second link to the file would do, but whoever is cut off then leaves a store with two names, which is refused.
-    """
-    is_whole = _fold(path)
-    aside, part = _free_name(path), path.with_name(f"{path.name}.setting-aside")
+
+def _set_aside(path: Path, owner: Owner | None) -> Path | None:
+    """Copies the present store to a name of its own, so that the swap that follows is one rename."""
+    aside = _free_name(path)
+    kept = []
+    if path.exists():
+        _fold(path)
+        _copy_aside(path, aside, owner)
+        kept.append(aside)
+    # What is not folded in goes along, also where its file is gone. The new store must not find it: it would take it
+    # for its own.
+    for ending in _BESIDE:
+        log = aside.with_name(f"{aside.name}{ending}")
+        with suppress(FileNotFoundError):
+            kept.append(path.with_name(f"{path.name}{ending}").rename(log))
+    snapshot.sync(path.parent)
+    return kept[0] if kept else None
+
+
+def _copy_aside(path: Path, aside: Path, owner: Owner | None) -> None:
+    # A second link to the file would do, but whoever is cut off then leaves a store with two names, which is refused.
+    part = path.with_name(f"{path.name}{_PART}")
     try:
-        _create_private(part)
+        _create_private(part, owner)
         shutil.copyfile(path, part)
         snapshot.sync(part)
         part.rename(aside)
     finally:
         _remove(part)
-    if not is_whole:
-        # What cannot be folded in goes along. The new store must not find it: it would take it for its own.
-        for ending in _BESIDE:
-            with suppress(FileNotFoundError):
-                path.with_name(f"{path.name}{ending}").rename(aside.with_name(f"{aside.name}{ending}"))
-    snapshot.sync(path.parent)
-    return aside
 
 
-def _fold(path: Path) -> bool:
-    """Moves the write-ahead log into the file, which also shows that nobody else has it open; False: it is damaged."""
+def _fold(path: Path) -> None:
+    """Moves the write-ahead log into the file, unless it is damaged. This also shows that nobody else has it open."""
     try:
         # First to read only: on closing, SQLite deletes the log of a file that it cannot read.
         with closing(_open(path, "ro")) as looked:
@@ -123,11 +161,10 @@ def _fold(path: Path) -> bool:
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return False
+            return
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StoreRefused(f"{path} is open in another program. Close that, or wait for its end.") from error
         raise StoreRefused(f"{path} cannot be put aside ({error}).") from error
-    return True
 
 
 def _open(path: Path, mode: str) -> sqlite3.Connection:
@@ -145,4 +182,4 @@ def _free_name(path: Path) -> Path:
     moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
     first = path.with_name(f"{path.name}.before-restore-{moment}")
     names = (first.with_name(f"{first.name}.{number}") if number else first for number in range(1000))
-    return next(name for name in names if not name.exists())
+    return next(name for name in names if not any(one.exists() for one in _files(name)))

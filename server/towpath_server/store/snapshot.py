@@ -6,13 +6,14 @@ import os
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from towpath_server.store import schema
 from towpath_server.store.base import StoreRefused
+from towpath_server.store.lockfile import Locked, LockFile
 
 # Pages done, and pages in all.
 OnProgress = Callable[[int, int], None]
@@ -39,19 +40,42 @@ def take(source: Path, target: Path, on_progress: OnProgress = lambda done, page
     Raises `StoreRefused`; `target` is then what it was before.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        os.close(descriptor)
-        part = Path(name)
-        try:
-            found = copy(source, part, on_progress)
-            sync(part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        sync(target.parent)
+        with _kept_free(target):
+            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+            os.close(descriptor)
+            part = Path(name)
+            try:
+                found = copy(source, part, on_progress)
+                sync(part)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+            sync(target.parent)
     except OSError as error:
         raise StoreRefused(f"{target} cannot be written ({error.strerror}). Choose another place.") from error
     return replace(found, path=target)
+
+
+@contextmanager
+def _kept_free(target: Path) -> Iterator[None]:
+    """Keeps schedulers away from `target`. Raises `StoreRefused` where one has it open, or died and left its log."""
+    lock_file = target.with_name(f"{target.name}.lock")
+    try:
+        # A store that a scheduler ever opened has one. None is made, which would stay beside the copy.
+        lock = LockFile(lock_file) if lock_file.exists() else None
+    except Locked as error:
+        raise StoreRefused(f"{target} is in use by a scheduler (process {error}). Choose another file.") from error
+    try:
+        for log in (target.with_name(f"{target.name}{ending}") for ending in ("-wal", "-journal")):
+            # Who only looks at a store leaves an empty one.
+            if log.exists() and log.stat().st_size:
+                raise StoreRefused(
+                    f"{log} is there: SQLite would read what it holds into the copy. Choose another name."
+                )
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def copy(source: Path, target: Path, on_progress: OnProgress) -> Snapshot:
