@@ -37,6 +37,9 @@ class FakeScheduler(WorkerServiceServicer):
         self.deregistrations = 0
         self.polls: list[worker_service_pb2.LeaseJobsRequest] = []
         self.synced: list[worker_service_pb2.SyncModelsRequest] = []
+        self.sync_gate = asyncio.Event()
+        self.sync_gate.set()
+        self.lost_syncs = 0
         self.streams = 0
         self.sequences: list[list[int]] = []
         self.reports: list[Report] = []
@@ -184,6 +187,10 @@ class FakeScheduler(WorkerServiceServicer):
         """Takes the models in."""
         self.synced.append(request)
         await self._notify()
+        await self.sync_gate.wait()
+        if self.lost_syncs:
+            self.lost_syncs -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the models were not stored")
         return worker_service_pb2.SyncModelsResponse()
 
     async def DeregisterWorker(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,19 @@ def make_context(
         teller=words or Words(),
         stop=stop,
     )
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Whoever reads the path, root too, gets an OSError that does not say that nothing is there."""
+    aside = path.with_name(f".aside {path.name}")
+    path.rename(aside)
+    path.symlink_to(path)
+    try:
+        yield
+    finally:
+        path.unlink()
+        aside.rename(path)
 
 
 def publish(

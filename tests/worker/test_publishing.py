@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from support.fake_scheduler import FakeScheduler, listening
+from support.handling import unreadable
 from support.worker_stage import working
 from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import models, staging
@@ -122,19 +127,75 @@ async def test_a_model_that_waited_for_its_ack_through_a_restart_is_published_an
             assert list(registered[0].models) == [result.model]
 
 
-async def test_a_model_that_finds_something_in_its_way_is_published_once_that_is_gone(tmp_path: Path) -> None:
+async def test_a_model_that_finds_something_in_its_way_holds_up_nothing_and_is_published_later(tmp_path: Path) -> None:
     here = folders(tmp_path)
-    async with listening(FakeScheduler()) as scheduler, working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES):
+    async with listening(FakeScheduler()) as scheduler:
+        async with working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES):
+            scheduler.acks = False
+            stuck, result = await trained(scheduler)
+            foreign = models.folder_of(here.models, "acme", "ann", result.model.name) / "1"
+            foreign.mkdir(parents=True)
+            (foreign / "mine.txt").touch()
+            scheduler.acks = True
+            scheduler.ack()
+            later, other = await trained(scheduler)
+            await settled(scheduler, later)
+            assert models.scan(here) == [other.model]
+            assert staging.leases(here) == {key(stuck)}
+            await scheduler.direct(worker_service_pb2.DIRECTIVE_TYPE_ABANDON, stuck)
+            scheduler.forget()
+            await scheduler.until(lambda: scheduler.registrations[1:])
+            await listed(scheduler)
+            assert [one.HasField("succeeded") for one in scheduler.of(stuck)].count(True) == 1, "acked is acked"
+            assert staging.leases(here) == {key(stuck)}
+            foreign.rename(foreign.with_name("mine"))
+            await settled(scheduler, stuck)
+            assert {model.model_id for model in models.scan(here)} == {result.model.model_id, other.model.model_id}
+            synced = await scheduler.until(lambda: scheduler.synced)
+            assert len(synced[-1].models) == 2
+        assert (tmp_path / "spool").stat().st_size == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes symbolic links")
+async def test_a_folder_that_cannot_be_read_costs_no_model(tmp_path: Path) -> None:
+    here = folders(tmp_path)
+    async with listening(FakeScheduler()) as scheduler:
         scheduler.acks = False
-        lease, result = await trained(scheduler)
-        foreign = models.folder_of(here.models, "acme", "ann", result.model.name) / "1"
-        foreign.mkdir(parents=True)
-        (foreign / "mine.txt").touch()
-        streams = scheduler.streams
-        scheduler.acks = True
-        scheduler.ack()
-        await scheduler.until(lambda: scheduler.streams > streams)
+        async with working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES) as worker:
+            lease, result = await trained(scheduler)
+            with unreadable(here.models / staging.STAGING):
+                scheduler.acks = True
+                scheduler.ack()
+                assert await listed(scheduler) == []
+                worker.stop.set()
+                await worker.finished()
+        assert scheduler.deregistrations == 1, "the scheduler has all it needs"
         assert staging.leases(here) == {key(lease)}
-        foreign.rename(foreign.with_name("mine"))
-        await settled(scheduler, lease)
-        assert models.scan(here) == [result.model]
+        async with AsyncExitStack() as stack:
+            with unreadable(here.models / staging.STAGING):
+                await stack.enter_async_context(working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES))
+                assert await listed(scheduler) == []
+            await settled(scheduler, lease)
+            assert await listed(scheduler) == [result.model.model_id]
+    assert staging.leases(here) == set()
+
+
+@pytest.mark.parametrize("lost_syncs", [0, 1])
+async def test_a_model_accepted_while_the_models_are_listed_is_listed_again(tmp_path: Path, lost_syncs: int) -> None:
+    async with listening(FakeScheduler()) as scheduler:
+        scheduler.acks = False
+        async with working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES, last_words=0.0):
+            _, first = await trained(scheduler)
+        scheduler.sync_gate.clear()
+        scheduler.lost_syncs = lost_syncs
+        async with working(scheduler, tmp_path, handlers=HANDLERS, allow=TYPES):
+            await scheduler.until(lambda: scheduler.sequences[1:] and scheduler.sequences[-1])
+            scheduler.acks = True
+            scheduler.ack()
+            synced = await scheduler.until(lambda: scheduler.synced)
+            assert list(synced[0].models) == [first.model]
+            lease, second = await trained(scheduler)
+            await settled(scheduler, lease)
+            scheduler.sync_gate.set()
+            synced = await scheduler.until(lambda: scheduler.synced[1:])
+            assert {model.model_id for model in synced[0].models} == {first.model.model_id, second.model.model_id}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,12 @@ def done(job: str, size: int = 0) -> Report:
     result = job_pb2.JobResult()
     result.custom.value.string_value = "x" * size
     return Report(job_id=job, lease_token="t", succeeded=worker_service_pb2.Succeeded(result=result))
+
+
+def on_disk(path: Path) -> list[str]:
+    """What the next start would send."""
+    with closing(Spool(path)) as spool:
+        return [one.job_id for one in spool.load() if one.HasField("succeeded")]
 
 
 @pytest.fixture
@@ -115,12 +122,42 @@ async def test_one_invalid_report_does_not_hold_up_the_others(outbox: Outbox) ->
     assert events(outbox.take()) == [(2, "b", "succeeded"), (3, "c", "succeeded")]
 
 
-async def test_what_is_abandoned_is_forgotten(outbox: Outbox) -> None:
+async def test_what_is_abandoned_is_forgotten_also_on_disk(outbox: Outbox, tmp_path: Path) -> None:
     outbox.add(done("a"))
     outbox.add(done("b"))
     outbox.drop(("a", "t"))
+    assert on_disk(tmp_path / "spool") == ["b"]
     assert events(outbox.take()) == [(1, "b", "succeeded")]
     assert outbox.held() == {("b", "t")}
+    outbox.drop(("b", "t"))
+    assert outbox.held() == {("b", "t")}, "it is sent: the ack decides"
+    outbox.acked(1)
+    outbox.add(done("c"))
+    outbox.drop(("c", "t"))
+    assert (tmp_path / "spool").stat().st_size == 0
+
+
+async def test_what_is_kept_through_its_ack_holds_up_nothing_and_is_sent_again_by_the_next_start(
+    outbox: Outbox, tmp_path: Path
+) -> None:
+    for job in "abc":
+        outbox.add(done(job))
+    outbox.take()
+    outbox.keep(("b", "t"))
+    outbox.acked(3)
+    assert outbox.empty
+    assert not outbox.owes_results
+    outbox.renumber()
+    assert outbox.take() == []
+    outbox.drop(("b", "t"))
+    assert outbox.held() == {("b", "t")}
+    assert "b" in on_disk(tmp_path / "spool")
+    outbox.add(done("d"))
+    outbox.drop(("d", "t"))
+    assert on_disk(tmp_path / "spool") == ["b"]
+    outbox.let_go(("b", "t"))
+    assert outbox.held() == set()
+    assert (tmp_path / "spool").stat().st_size == 0
 
 
 async def test_outcomes_and_their_logs_survive_a_restart(tmp_path: Path) -> None:

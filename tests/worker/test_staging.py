@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.handling import TENANT, USER, make_folders
+from support.handling import TENANT, USER, make_folders, unreadable
 from towpath.v1 import model_pb2
 from towpath_worker import models, staging
 from towpath_worker.errors import InvalidInput
@@ -148,6 +148,53 @@ def test_what_is_refused_or_forgotten_is_deleted(folders: Folders) -> None:
     staging.sweep(folders, ())
     assert files(folders) == []
     assert not (folders.models / staging.STAGING).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes symbolic links")
+@pytest.mark.parametrize("part", [".", TENANT, f"{TENANT}/{USER}/late", f"{TENANT}/{USER}/late/1/lease"])
+def test_what_cannot_be_read_does_not_pass_for_nothing(folders: Folders, part: str) -> None:
+    model = stage(folders, "job_1")
+    with unreadable(folders.models / staging.STAGING / part):
+        with pytest.raises(OSError, match="symbolic links"):
+            staging.publish(folders, lease("job_1"))
+        with pytest.raises(OSError, match="symbolic links"):
+            staging.leases(folders)
+        staging.discard(folders, lease("job_1"))
+        staging.sweep(folders, ())
+    assert staging.publish(folders, lease("job_1"))
+    assert models.scan(folders) == [model]
+    assert not staging.publish(folders, lease("job_1"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes symbolic links")
+def test_one_model_that_cannot_be_read_holds_up_no_other(folders: Folders) -> None:
+    stage(folders, "job_1")
+    model = stage(folders, "job_2")
+    stage(folders, "job_3")
+    with unreadable(folders.models / staging.STAGING / TENANT / USER / "late" / "1" / "lease"):
+        assert staging.publish(folders, lease("job_2"))
+        staging.sweep(folders, ())
+    assert models.scan(folders) == [model]
+    assert staging.leases(folders) == {lease("job_1")}
+
+
+def test_a_publication_that_failed_after_the_rename_is_synced_by_the_next(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(folders, "job_1")
+    synced = []
+
+    def sync(folder: Path) -> None:
+        synced.append(folder)
+        if len(synced) == 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(staging, "_sync_folder", sync)
+    with pytest.raises(OSError, match="Input/output"):
+        staging.publish(folders, lease("job_1"))
+    assert staging.publish(folders, lease("job_1"))
+    assert synced.count(folders.models / TENANT / USER / "late") == 2
+    assert staging.leases(folders) == set()
 
 
 def test_a_disk_that_takes_no_more_leaves_no_half_model(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.fake_scheduler import FakeScheduler, listening
-from support.worker_stage import MODULE, TYPES, alive, settings_for
+from support.worker_stage import MODULE, TYPES, alive, settings_for, working
 from towpath.v1 import worker_service_pb2
 from towpath_worker.command import app
 from towpath_worker.process import StartFailed
@@ -98,6 +98,26 @@ async def test_a_killed_worker_leaves_nothing_that_its_next_life_does_not_end(tm
             for word in (scheduler.address, "wkr_", "t.add", "slots", "data", "towpath workers list"):
                 assert word in out.decode()
             assert "secret" not in out.decode()
+
+
+async def test_a_worker_whose_results_are_not_acked_goes_without_deregistering(
+    tmp_path: Path,
+) -> None:
+    async with listening(FakeScheduler()) as scheduler:
+        scheduler.acks = False
+        async with working(scheduler, tmp_path, last_words=0.0):
+            done = await scheduler.offer("t.add", x=1)
+            await scheduler.outcome(done)
+        assert scheduler.deregistrations == 0, "a job that is given back takes no result"
+        async with working(scheduler, tmp_path, last_words=0.0):
+            again = await scheduler.until(lambda: [one for one in scheduler.of(done) if one.HasField("succeeded")][1:])
+            assert again
+            scheduler.acks = True
+            scheduler.ack()
+            running = await scheduler.offer("t.wait", path=str(tmp_path / "go"))
+            await scheduler.said(running, "waiting")
+            scheduler.acks = False
+        assert scheduler.deregistrations == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the files of a running process")

@@ -83,8 +83,8 @@ def below(folder: Path, name: str | None = None) -> list[Path]:
     """The folders in a folder, but for hidden ones; or the one with this name, whether it is there or not."""
     if name is not None:
         return [folder / _safe(name)]
-    with suppress(OSError):
-        return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     return []
 
 

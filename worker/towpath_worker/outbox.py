@@ -40,6 +40,8 @@ class Outbox:
         self._progress: dict[Key, Report] = {}
         self._tail: dict[Key, Report] = {}
         self._outcomes: set[Key] = set()
+        self._to_keep: set[Key] = set()
+        self._kept: dict[Key, Report] = {}
         self._careful = False
         self._only_in_memory = False
         self._restore()
@@ -78,14 +80,23 @@ class Outbox:
             self._sent = max(0, self._sent - 1)
             self._careful = False
             if report.WhichOneof("event") in OUTCOMES:
-                self._outcomes.discard(key_of(report))
-        if not self._outcomes:
-            # Where the disk refuses even that, the next start sends again what was acked: that changes nothing.
-            with suppress(OSError):
-                self._spool.clear()
-        elif self._spool.size > COMPACT_BYTES:
-            self._rewrite()
+                if key_of(report) in self._to_keep:
+                    self._kept[key_of(report)] = report
+                else:
+                    self._outcomes.discard(key_of(report))
+        self._tidy()
         self.changed.set()
+
+    def keep(self, key: Key) -> None:
+        """Keeps the lease's outcome through its ack: it is not sent again in this life, but at the next start."""
+        self._to_keep.add(key)
+
+    def let_go(self, key: Key) -> None:
+        """What `keep` kept is of no more use."""
+        self._to_keep.discard(key)
+        if self._kept.pop(key, None) is not None:
+            self._outcomes.discard(key)
+            self._tidy()
 
     def outcomes_until(self, sequence: int) -> dict[Key, bool]:
         """The leases whose outcome an ack up to here covers, and whether it is a success."""
@@ -130,12 +141,19 @@ class Outbox:
         """Forgets what waits of a lease that is void."""
         self._waiting = deque(one for one in self._waiting if key_of(one) != key)
         self._forget(key)
-        if not any(key_of(one) == key for one in self._numbered):
+        if key in self._outcomes and key not in self._kept and not any(key_of(one) == key for one in self._numbered):
             self._outcomes.discard(key)
+            # Or it would come back at the next start.
+            self._tidy(now=True)
 
     def held(self) -> set[Key]:
-        """Leases whose outcome is not acked yet."""
+        """Leases whose outcome is not acked yet, or kept."""
         return set(self._outcomes)
+
+    @property
+    def owes_results(self) -> bool:
+        """Whether a job came to an end here and the scheduler has not acked that."""
+        return any(one.WhichOneof("event") in OUTCOMES - {"released"} for one in (*self._numbered, *self._waiting))
 
     @property
     def has_log_room(self) -> bool:
@@ -171,6 +189,15 @@ class Outbox:
                 reason=str(error),
             )
             self._only_in_memory = True
+
+    def _tidy(self, *, now: bool = False) -> None:
+        """Takes out of the spool what is of no more use: when that is cheap, or now."""
+        if not self._outcomes:
+            # Where the disk refuses even that, the next start sends again what was acked: that changes nothing.
+            with suppress(OSError):
+                self._spool.clear()
+        elif now or self._spool.size > COMPACT_BYTES:
+            self._rewrite()
 
     def _rewrite(self) -> None:
         try:
@@ -237,6 +264,7 @@ class Outbox:
         self._log_bytes = sum(len(one.log.text) for one in self._waiting)
 
     def _all(self) -> Iterator[Report]:
+        yield from self._kept.values()
         yield from self._numbered
         yield from self._waiting
 

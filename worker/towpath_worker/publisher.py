@@ -3,15 +3,19 @@
 A result that is sent and not acked may yet be refused: its lease may be over. So its model stays staged until the ack,
 and the report stays in the spool until the model is published: a worker killed anywhere between does it at its next
 start, when the report is sent, and acked, again.
+
+A model that cannot be published, as something is in its way or the disk fails, is tried again and again, and at the
+next start; it holds up no other.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 
 from towpath_worker import failpoints, staging
+from towpath_worker.backoff import Backoff
 from towpath_worker.log import logger
 from towpath_worker.outbox import Key, Outbox
 from towpath_worker.paths import Folders
@@ -23,16 +27,29 @@ class Publisher:
     """The models of one worker that wait for the scheduler's word. For one event loop."""
 
     def __init__(self, folders: Folders, outbox: Outbox) -> None:
+        #: Set when a model was published that the scheduler must be told of.
+        self.news = asyncio.Event()
         self._folders = folders
+        self._outbox = outbox
         staging.sweep(folders, outbox.held())
-        self._waiting = staging.leases(folders)
+        self._guessed: set[Key] = set()
+        try:
+            self._waiting = staging.leases(folders)
+        except OSError as error:
+            log.error("the models that wait for their name cannot be read: trying again", reason=str(error))
+            self._guessed = outbox.held()
+            self._waiting = set(self._guessed)
         self._unlisted: set[Key] = set()
+        self._listing = False
+        self._late: set[Key] = set()
+        self._is_late = asyncio.Event()
+        self._settling = asyncio.Lock()
         self._settled = asyncio.Event()
 
     def wait_for_ack(self, key: Key, *, listed: bool) -> None:
         """The lease's training succeeded and its outcome is on its way. `listed`: the outcome names the model."""
         self._waiting.add(key)
-        if not listed:
+        if self._listing or not listed:
             self._unlisted.add(key)
 
     def discard(self, key: Key) -> None:
@@ -44,38 +61,82 @@ class Publisher:
         """A registration lists the models: those that are not published now must be listed afterwards."""
         self._unlisted |= self._waiting
 
-    async def settle(self, accepted: Mapping[Key, bool]) -> bool:
-        """Publishes what was accepted and deletes what was not. Whether the scheduler must be told of new models.
+    @contextmanager
+    def listing(self) -> Iterator[None]:
+        """While the scheduler is told these models and no others: those accepted meanwhile must be listed again."""
+        self.registering()
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
 
-        Raises OSError where a model cannot be given its name: it is still staged then.
+    async def settle(self, accepted: Mapping[Key, bool]) -> None:
+        """Publishes what was accepted and deletes what was not.
+
+        A model that cannot be given its name stays staged, and its outcome in the outbox: `keep_trying` does the rest.
         """
-        new = False
         for key, publish in accepted.items():
-            if key not in self._waiting:
-                continue
-            if publish:
-                await asyncio.to_thread(self._publish, key)
-                log.info("model published", job=key[0])
-                new = new or key in self._unlisted
-            else:
-                await asyncio.to_thread(staging.discard, self._folders, key)
-                log.info("model discarded: its result was not taken", job=key[0])
-            self._forget(key)
-        return new
+            await self._settle(key, publish=publish)
+
+    async def keep_trying(self) -> None:
+        """Publishes what could not be published, as soon as it can be; until cancelled."""
+        backoff = Backoff()
+        while True:
+            if not self._late:
+                backoff.reset()
+                self._is_late.clear()
+                await self._is_late.wait()
+            await backoff.wait()
+            for key in sorted(self._late):
+                await self._settle(key, publish=True)
 
     async def settled(self, patience: float) -> None:
-        """Waits until the scheduler's word on all that waits for it now has been carried out; no longer than this."""
+        """Waits until the scheduler's word on all that waits for it now was carried out or tried; so long at most."""
         now = set(self._waiting)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                while now & self._waiting:
+                while (now & self._waiting) - self._late:
                     await self._settled.wait()
 
-    def _publish(self, key: Key) -> None:
-        staging.publish(self._folders, key, named=lambda: failpoints.reach("model.published"))
+    async def _settle(self, key: Key, *, publish: bool) -> None:
+        async with self._settling:
+            if key not in self._waiting:
+                return
+            if not publish:
+                await asyncio.to_thread(staging.discard, self._folders, key)
+                log.info("model discarded: its result was not taken", job=key[0])
+            else:
+                try:
+                    there = await asyncio.to_thread(self._publish, key)
+                except OSError as error:
+                    self._put_off(key, error)
+                    return
+                if there:
+                    log.info("model published", job=key[0])
+                    if key in self._unlisted:
+                        self.news.set()
+                elif key not in self._guessed:
+                    log.error("a model is gone that was written and has no name yet: train it again", job=key[0])
+            self._forget(key)
+
+    def _publish(self, key: Key) -> bool:
+        return staging.publish(self._folders, key, named=lambda: failpoints.reach("model.published"))
+
+    def _put_off(self, key: Key, error: OSError) -> None:
+        if key not in self._late | self._guessed:
+            log.error("a model could not be published: trying again", job=key[0], reason=str(error))
+        self._outbox.keep(key)
+        self._late.add(key)
+        self._is_late.set()
+        self._wake()
 
     def _forget(self, key: Key) -> None:
-        self._waiting.discard(key)
-        self._unlisted.discard(key)
+        for keys in (self._waiting, self._unlisted, self._late, self._guessed):
+            keys.discard(key)
+        self._outbox.let_go(key)
+        self._wake()
+
+    def _wake(self) -> None:
         self._settled.set()
         self._settled = asyncio.Event()

@@ -133,8 +133,8 @@ class Session:
                 if self._registration is registration:
                     await backoff.wait()
 
-    async def sync_models(self, models: list[model_pb2.Model]) -> None:
-        """Tells which models lie here. Where that fails, the next registration tells it."""
+    async def sync_models(self, models: list[model_pb2.Model]) -> bool:
+        """Tells which models lie here; whether the scheduler has heard it."""
         registration = await self.registered()
         request = worker_service_pb2.SyncModelsRequest(
             worker_id=registration.worker_id, session_id=registration.session_id, models=models
@@ -142,7 +142,9 @@ class Session:
         try:
             await WorkerServiceStub(self._calls).SyncModels(request, timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
-            self._warn("models not synced", error)
+            self._warn("models not synced: trying again", error)
+            return False
+        return True
 
     async def deregister(self) -> None:
         """Ends the session, if there is one."""
@@ -198,7 +200,7 @@ class Session:
             log.info("report stream ended: opening it again")
         except OSError as error:
             # Nothing was forgotten: what is sent again is acked again, and then this is tried again.
-            log.error("a model could not be published: trying again", reason=str(error))
+            log.error("report stream given up after an error of this machine: opening it again", reason=str(error))
             heard = False
         except asyncio.CancelledError:
             # grpc says so too when _requests raised.

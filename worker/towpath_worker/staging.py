@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,18 @@ def stage(
     return model
 
 
-def publish(folders: Folders, lease: Lease, *, named: Callable[[], None] = lambda: None) -> None:
-    """Gives what the lease staged its name. Again after a crash in the middle: it is done once. Raises OSError.
+def publish(folders: Folders, lease: Lease, *, named: Callable[[], None] = lambda: None) -> bool:
+    """Gives what the lease staged its name; whether there was anything. Raises OSError: it is still staged then.
 
-    `named` is called when that is on disk, and before the staged folder is gone.
+    Again after a crash in the middle: it is done once. `named` is called when that is on disk, and before the staged
+    folder is gone.
     """
+    there = False
     for place in _of(folders, lease):
         final = folders.models / place.relative_to(folders.models / STAGING)
         staged = place / _MODEL
-        if staged.is_dir():
+        # Not is_dir(): what cannot be read must not pass for what is not there.
+        if fresh := _is_there(staged):
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
                 staged.rename(final)
@@ -73,26 +76,39 @@ def publish(folders: Folders, lease: Lease, *, named: Callable[[], None] = lambd
                 if final.exists():
                     raise FileExistsError(f"{final} is in the way of a new model: move it elsewhere") from None
                 raise
+        if _is_there(final):
+            there = True
+            # Also where an earlier try has renamed it: that may have failed right here.
             _sync_up(final.parent, folders.models)
+        if fresh:
             named()
         shutil.rmtree(place, ignore_errors=True)
+    return there
 
 
 def discard(folders: Folders, lease: Lease) -> None:
-    """Deletes what the lease staged."""
-    for place in _of(folders, lease):
-        shutil.rmtree(place, ignore_errors=True)
+    """Deletes what the lease staged. What cannot be read now is left to the next `sweep`."""
+    with suppress(OSError):
+        for place in _of(folders, lease):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def leases(folders: Folders) -> set[Lease]:
-    """Whose models are staged."""
-    return {lease for place in _places(folders) if (lease := _lease(place)) is not None}
+    """Whose models are staged. Raises OSError where that cannot be read."""
+    found, unread = _survey(folders)
+    if unread:
+        raise unread[0]
+    return {lease for lease in found.values() if lease is not None}
 
 
 def sweep(folders: Folders, keep: Collection[Lease]) -> None:
-    """Deletes what killed trainings left: all but what these leases staged. For a worker that runs nothing yet."""
-    stale = [place for place in _places(folders) if _lease(place) not in keep]
-    if len(stale) == len(list(_places(folders))):
+    """Deletes what killed trainings left: all but what these leases staged. For a worker that runs nothing yet.
+
+    What cannot be read is kept: it may be one of theirs.
+    """
+    found, unread = _survey(folders)
+    stale = [place for place, lease in found.items() if lease not in keep]
+    if len(stale) == len(found) and not unread:
         stale = [folders.models / STAGING]
     for place in stale:
         shutil.rmtree(place, ignore_errors=True)
@@ -115,22 +131,52 @@ def _reserve(folders: Folders, model: model_pb2.Model) -> Path:
             place.rmdir()
 
 
-def _places(folders: Folders) -> Iterator[Path]:
-    for of_tenant in models.below(folders.models / STAGING):
-        for of_user in models.below(of_tenant):
-            for of_name in models.below(of_user):
-                yield from models.below(of_name)
+def _survey(folders: Folders) -> tuple[dict[Path, Lease | None], list[OSError]]:
+    """Whose each staged folder is, None where it does not say so; and why others cannot be read."""
+    unread: list[OSError] = []
+    places = [folders.models / STAGING]
+    for _level in ("tenant", "user", "name", "version"):
+        above, places = places, []
+        for folder in above:
+            try:
+                places += _below(folder)
+            except OSError as error:
+                unread.append(error)
+    found: dict[Path, Lease | None] = {}
+    for place in places:
+        try:
+            found[place] = _lease(place)
+        except OSError as error:
+            unread.append(error)
+    return found, unread
 
 
 def _of(folders: Folders, lease: Lease) -> list[Path]:
-    return [place for place in _places(folders) if _lease(place) == lease]
+    found, unread = _survey(folders)
+    own = [place for place, whose in found.items() if whose == lease]
+    if unread and not own:
+        raise unread[0]
+    return own
+
+
+def _below(folder: Path) -> list[Path]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    return []
 
 
 def _lease(place: Path) -> Lease | None:
-    with suppress(OSError, UnicodeDecodeError):
+    with suppress(FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         job_id, _, token = (place / _LEASE).read_text(encoding="utf-8").partition("\n")
         return job_id, token
     return None
+
+
+def _is_there(path: Path) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.lstat()
+        return True
+    return False
 
 
 def _complete(model: model_pb2.Model, files: Mapping[str, bytes]) -> model_pb2.Model:

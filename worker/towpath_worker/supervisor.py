@@ -62,26 +62,30 @@ class Supervisor:
         self._draining = asyncio.Event()
         self._releasing = asyncio.Event()
         self._unable = Backoff(longest=5.0)
-        self._syncs: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Works until it is drained or released. Refused where the scheduler does not take this worker."""
         reporting = asyncio.create_task(self._session.keep_reporting())
         leasing = asyncio.create_task(self._lease_jobs())
+        models = [asyncio.create_task(one) for one in (self._publisher.keep_trying(), self._keep_models_told())]
         draining = asyncio.create_task(_until(self._draining))
+        tasks = [reporting, leasing, *models, draining]
         try:
-            await asyncio.wait([reporting, leasing, draining], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             leasing.cancel()
-            for task in (reporting, leasing):
+            for task in (reporting, leasing, *models):
                 if task.done() and not task.cancelled():
                     task.result()
             await self._finish()
         finally:
-            for task in (reporting, leasing, draining, *self._syncs):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(reporting, leasing, draining, *self._syncs, return_exceptions=True)
+            await _all(tasks)
             await self._give_back()
-            await self._session.deregister()
+            # Who deregisters gives back all it holds, and a result that is not acked would be refused at the next
+            # start. Who falls silent is lost, and a result of a lost worker still counts.
+            if not self._outbox.owes_results:
+                await self._session.deregister()
             await self._session.close()
 
     def drain(self) -> None:
@@ -170,10 +174,21 @@ class Supervisor:
             self._executor.stop(key, 0.0, reason=SHUTDOWN)
         await _all(self._running.values())
 
-    async def _sync_models(self) -> None:
-        # What the scheduler has accepted and is not published yet must not be missing from the list.
-        await self._publisher.settled(MODEL_PATIENCE)
-        await self._session.sync_models(await self._models())
+    async def _keep_models_told(self) -> None:
+        # One after the other: an older list must not come after a newer one.
+        backoff = Backoff(longest=30.0)
+        while True:
+            await self._publisher.news.wait()
+            self._publisher.news.clear()
+            # What the scheduler has accepted and is not published yet must not be missing from the list.
+            await self._publisher.settled(MODEL_PATIENCE)
+            with self._publisher.listing():
+                told = await self._session.sync_models(await self._models())
+            if told:
+                backoff.reset()
+            else:
+                self._publisher.news.set()
+                await backoff.wait()
 
     async def _models(self) -> list[model_pb2.Model]:
         from towpath_worker import models
@@ -212,9 +227,8 @@ class Supervisor:
         ready(registration.worker_id)
 
     async def settle(self, outcomes: Mapping[Key, bool]) -> None:
-        """The scheduler's word on outcomes: a success that counts, or not. OSError where that cannot be carried out."""
-        if await self._publisher.settle(outcomes):
-            self._syncs.add(asyncio.create_task(self._sync_models()))
+        """The scheduler's word on outcomes: a success that counts, or not."""
+        await self._publisher.settle(outcomes)
 
     def held(self) -> set[Key]:
         """The leases that run here."""
