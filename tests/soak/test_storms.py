@@ -113,4 +113,5 @@ def test_a_crowd_comes_back_after_an_outage(tmp_path: Path) -> None:
                 crowd.end()
         row.trials = workers
         row.violations = crowd.codes["CANCELLED"] + (not back or seconds > BACK_WITHIN)
-        row.note = f"all parked after {seconds:.1f} s; {dict(crowd.codes)}, {crowd.registrations} registrations"
+        refused = ", ".join(f"{count:,} calls {code}" for code, count in crowd.codes.items())
+        row.note = f"all parked after {seconds:.1f} s; {refused} meanwhile, {crowd.registrations:,} registrations"

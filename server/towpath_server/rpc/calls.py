@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from towpath_server.core.records import Principal
@@ -30,15 +28,15 @@ class Calls:
     def __init__(self) -> None:
         self._under_way: set[Call] = set()
 
-    @contextmanager
-    def current(self) -> Iterator[Call]:
-        """The call that this task serves."""
+    def enter(self) -> Call:
+        """The call that this task begins to serve."""
         call = Call()
         self._under_way.add(call)
-        try:
-            yield call
-        finally:
-            self._under_way.discard(call)
+        return call
+
+    def leave(self, call: Call) -> None:
+        """It is served."""
+        self._under_way.discard(call)
 
     @property
     def busy(self) -> bool:

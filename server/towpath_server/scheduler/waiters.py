@@ -16,6 +16,9 @@ from towpath_server.scheduler.sessions import Session
 class Waiter:
     """A parked poll. Its future ends with the jobs that it was handed, or empty: look again."""
 
+    # Ten thousand of them may be parked.
+    __slots__ = ("free", "handed", "number", "profile", "session")
+
     def __init__(self, session: Session, max_jobs: int, number: int) -> None:
         self.session = session
         self.profile = session.profile
