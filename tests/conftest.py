@@ -1,8 +1,10 @@
-"""The order of the tests: what takes longest begins first, so that nobody waits for it in the end."""
+"""What takes longest begins first, so that nobody waits for it in the end; and what the seeded bugs came to."""
 
 from __future__ import annotations
 
 import pytest
+
+from support.seeding import shown
 
 # Folders of tests whose files take up to a minute each, the longest first.
 SLOW = ("faults/processes/test_kill_loop", "faults/simulation", "faults/machines", "faults/processes", "end_to_end")
@@ -16,3 +18,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, name in enumerate(SLOW) if f"/tests/{name}" in path), len(SLOW))
 
     items.sort(key=rank)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show which seeded bugs were noticed: here, where it is seen however the tests are shared out."""
+    shown.show(terminalreporter)

@@ -1,15 +1,11 @@
-"""One table at the end of the run: which seeded bug was noticed by what."""
+"""What a test of a seeded bug has noticed goes with its report; tests/conftest.py shows it."""
 
 from __future__ import annotations
 
 import pytest
-from rich.console import Console
-from rich.table import Table
 
 from support import seeded_bugs
-from support.seeded_bugs import BUGS
-
-PROPERTY = "seeded bug"
+from support.seeding.shown import PROPERTY
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -18,23 +14,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if call.when == "call":
         item.user_properties += [(PROPERTY, (one.name, one.layer, one.what, one.after)) for one in seeded_bugs.caught]
         seeded_bugs.caught.clear()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the table."""
-    rows = [
-        value
-        for report in terminalreporter.getreports("passed")
-        for name, value in report.user_properties
-        if name == PROPERTY
-    ]
-    if not rows:
-        return
-    table = Table(title=f"{len(rows)} of {len(BUGS)} seeded bugs were noticed", title_justify="left")
-    for column in ("bug", "caught by", "invariant", "after seeds"):
-        table.add_column(column)
-    for name, layer, what, after in rows:
-        table.add_row(BUGS[name].description, layer, what.replace("_", " "), str(after))
-    console = Console(width=140)
-    terminalreporter.ensure_newline()
-    console.print(table)
