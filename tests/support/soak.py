@@ -44,6 +44,9 @@ SCALES: Mapping[str, tuple[int, str]] = {
     "TOWPATH_SOAK_QUEUED": (1_000_000, "queued jobs in the store that is started again"),
     "TOWPATH_SOAK_SEEDS": (100_000, "seeds of the simulation"),
     "TOWPATH_SOAK_SIMULATION_SECONDS": (3_600, "most seconds for the simulation's seeds"),
+    "TOWPATH_SOAK_MACHINES": (20, "seeds of each state machine"),
+    "TOWPATH_SOAK_DEAD": (200, "workers that fall silent"),
+    "TOWPATH_SOAK_CANCELS": (100, "cancels of jobs inside C"),
     "TOWPATH_SOAK_POLLS": (10_000, "polls that are parked at once"),
     "TOWPATH_SOAK_STORM": (5_000, "workers that come back at once"),
 }
