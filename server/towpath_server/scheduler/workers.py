@@ -16,7 +16,7 @@ from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.claim import Claim, ClaimItem
 from towpath_server.scheduler.transactions.expire import BOOT_GRACE, BootGrace
 from towpath_server.scheduler.transactions.records import KEEP, Keep
-from towpath_server.scheduler.transactions.sessions import BEGIN, END, MOST_HELD, Begin, End
+from towpath_server.scheduler.transactions.sessions import BEGIN, END, MOST_HELD, RECOUNT, Begin, End, Recount
 
 
 class Workers:
@@ -147,7 +147,7 @@ class Workers:
                 self._state.board.settle(outcome.heads, eligible.pushes)
                 self._state.absorb(outcome.changes)
                 if outcome.jobs:
-                    return list(outcome.jobs)
+                    return await self._claimed(session, outcome.jobs)
                 continue
             waiter = self._state.waiters.park(session, max_jobs)
             try:
@@ -161,6 +161,15 @@ class Workers:
             if jobs:
                 return jobs
             poll.woken = True
+        return []
+
+    async def _claimed(self, session: Session, jobs: Sequence[Job]) -> list[Job]:
+        if not session.over:
+            return list(jobs)
+        # It ended while the claim was on its way: nobody will ever mention these offers.
+        recount = Recount(session.session_id, forgotten=tuple(job.job_id for job in jobs))
+        given_back = await self._state.committer.submit(RECOUNT, recount)
+        self._state.absorb(given_back.changes)
         return []
 
     def connect(self, principal: Principal, worker_id: int, session_id: str) -> Connection:
@@ -189,8 +198,11 @@ class Workers:
 
     async def end_silent_sessions(self) -> None:
         """End the sessions that were not heard of for a whole lease; their jobs are lost with them."""
-        silent = self._ending + self._state.sessions.silent()
-        for session in silent:
+        # None of them must be handed what another one lost.
+        for session in self._state.sessions.silent():
+            self._state.leave(session)
+            self._ending.append(session)
+        for session in list(self._ending):
             await self._end(session, released=False)
 
     async def _end(self, session: Session, *, released: bool) -> None:

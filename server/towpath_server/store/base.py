@@ -117,7 +117,7 @@ class Store(Protocol):
         """A view for another thread: committed state only, no writes. Close it before the store."""
 
     def sequence(self, now: int) -> int:
-        """A number for a change: greater than all before, in earlier lives too, and at least `now`."""
+        """A number for a change: at least `now`, and greater than all before, also those stored in earlier lives."""
 
     def insert(self, jobs: Sequence[Job]) -> None:
         """Add new jobs. Ids, request ids and sequences are new, lanes known and like the definitions.

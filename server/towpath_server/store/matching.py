@@ -149,7 +149,8 @@ def _extras(matching: Matching) -> str:
 
 
 def _parameters(matching: Matching) -> dict[str, Any]:
-    states = matching.states or tuple(JobState)
+    # Each once: they are joined with, and one that is named twice must not count twice.
+    states = dict.fromkeys(matching.states or JobState)
     after = matching.after or 0 if matching.dispatch_order else matching.after
     return {
         "tenant": matching.tenant,

@@ -69,6 +69,9 @@ class StoreMachine(StoreGround):
         for reader in self.readers:
             reader.close()
         for one in self.opened:
+            # What a transaction that was undone has drawn is on disk with the next commit, and can be compared then.
+            with one.store.transaction():
+                pass
             one.reopen()
         self.readers = [one.store.reader() for one in self.opened]
         # A start takes longer than what was still in memory: numbers go on above all that were given.
