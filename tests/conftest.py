@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from support.seeding import shown
+
+# What is started in the background inherits that Ctrl-C is ignored; the programs that tests start must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Folders of tests whose files take up to a minute each, the longest first.
 SLOW = ("faults/processes/test_kill_loop", "faults/simulation", "faults/machines", "faults/processes", "end_to_end")
