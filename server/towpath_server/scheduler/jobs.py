@@ -158,8 +158,7 @@ class Jobs(Follow):
         await self._state.carry_out(self._delete(Deletion(principal, job_id)))
 
     async def _delete(self, deletion: Deletion) -> None:
-        outcome = await self._state.committer.submit(DELETE, deletion)
-        self._state.absorb(outcome.changes)
+        await self._state.committer.submit(DELETE, deletion)
 
     async def attempts(self, principal: Principal, job_id: int) -> list[Attempt]:
         """The job's attempts, newest first, with the one under way."""
