@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import itemgetter
 
 from towpath_server.core.events import Due, Event, Forced, OfferLost, TimedOut, Timeout
 from towpath_server.core.evolve import evolve
@@ -14,10 +15,13 @@ OFFER_TTL = 10 * SECOND
 
 S = JobState
 
+_moment = itemgetter(0)
+
 
 def next_due(job: Job) -> int | None:
     """When the job's next clock runs out; for a final job, when it may be deleted."""
-    return min((moment for moment, _ in _clocks(job)), default=None)
+    clocks = _clocks(job)
+    return min(clocks, key=_moment)[0] if clocks else None
 
 
 def due_after(before: Job, after: Job) -> int | None:
@@ -41,8 +45,14 @@ def overdue(job: Job, now: int, random: float) -> Event | None:
     late = [(moment, event) for moment, event in _clocks(job) if moment <= now and event is not None]
     if not late:
         return None
-    event = min(late, key=lambda pair: pair[0])[1]
+    event = min(late, key=_moment)[1]
     return replace(event, random=random) if isinstance(event, TimedOut) else event
+
+
+# One of each is enough: they are made for every job each time that it moves.
+_DUE, _OFFER_LOST, _FORCED = Due(), OfferLost(), Forced()
+_TOTAL, _QUEUE = TimedOut(Timeout.TOTAL), TimedOut(Timeout.QUEUE)
+_EXECUTION, _STALL = TimedOut(Timeout.EXECUTION), TimedOut(Timeout.STALL)
 
 
 def _clocks(job: Job) -> list[tuple[int, Event | None]]:
@@ -50,20 +60,20 @@ def _clocks(job: Job) -> list[tuple[int, Event | None]]:
     if job.end_time is not None:
         return [(job.end_time + limits.ttl, None)]
     if state is S.CANCELLING:
-        return [(job.kill_time or 0, Forced())]
+        return [(job.kill_time or 0, _FORCED)]
     clocks: list[tuple[int, Event | None]] = []
     if limits.total is not None:
-        clocks.append((moment(job.position) + limits.total, TimedOut(Timeout.TOTAL)))
+        clocks.append((moment(job.position) + limits.total, _TOTAL))
     if state is S.SCHEDULED:
-        clocks.append((job.queue_time or 0, Due()))
+        clocks.append((job.queue_time or 0, _DUE))
     elif state is S.QUEUED and limits.queue is not None:
-        clocks.append(((job.queue_time or 0) + limits.queue, TimedOut(Timeout.QUEUE)))
+        clocks.append(((job.queue_time or 0) + limits.queue, _QUEUE))
     elif state is S.LEASED and job.lease is not None:
         if not job.lease.confirmed:
-            clocks.append(((job.lease_time or 0) + OFFER_TTL, OfferLost()))
-        clocks.append(((job.lease_time or 0) + OFFER_TTL + limits.execution, TimedOut(Timeout.EXECUTION)))
+            clocks.append(((job.lease_time or 0) + OFFER_TTL, _OFFER_LOST))
+        clocks.append(((job.lease_time or 0) + OFFER_TTL + limits.execution, _EXECUTION))
     elif state is S.RUNNING:
-        clocks.append(((job.start_time or 0) + limits.execution, TimedOut(Timeout.EXECUTION)))
+        clocks.append(((job.start_time or 0) + limits.execution, _EXECUTION))
         if limits.stall is not None:
-            clocks.append(((job.stall_time or 0) + limits.stall, TimedOut(Timeout.STALL)))
+            clocks.append(((job.stall_time or 0) + limits.stall, _STALL))
     return clocks

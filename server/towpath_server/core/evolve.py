@@ -1,27 +1,24 @@
-"""A changed copy of a job."""
+"""A changed copy of a job, or of what its submitter asked for."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from towpath_server.core.job import Job
+from towpath_server.core.job import Definition, Job
 
 __all__ = ["evolve"]
 
 if TYPE_CHECKING:
     from dataclasses import replace as evolve
 else:
-    _SLOTS = {one.name: Job.__dict__[one.name].__set__ for one in fields(Job)}
-    _WRITE_ALL = tuple(_SLOTS.values())
-    _READ_ALL = attrgetter(*_SLOTS)
+    T = TypeVar("T", Job, Definition)
+    _write = object.__setattr__
 
-    def evolve(job: Job, **changes: object) -> Job:
-        """`dataclasses.replace` for a job in less than half the time: each job is changed many times on its way."""
-        changed = object.__new__(Job)
-        for write, value in zip(_WRITE_ALL, _READ_ALL(job), strict=True):
-            write(changed, value)
-        for name, value in changes.items():
-            _SLOTS[name](changed, value)
+    def evolve(value: T, **changes: object) -> T:
+        """`dataclasses.replace` in a tenth of the time: each job is changed many times on its way.
+
+        It asks nothing: type checkers see that the names are right. That is why these two classes have no slots.
+        """
+        changed = object.__new__(value.__class__)
+        _write(changed, "__dict__", value.__dict__ | changes)
         return changed

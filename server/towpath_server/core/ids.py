@@ -5,9 +5,12 @@ from __future__ import annotations
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 LENGTH = 13
 RANDOM_BITS = 21
-_VALUES = {character: value for value, character in enumerate(ALPHABET)}
+# Crockford's digits to those of `int`; every other letter to none.
+_DIGITS = str.maketrans(
+    {chr(code): "!" for code in range(128) if chr(code).isalpha()}
+    | dict(zip(ALPHABET, "0123456789abcdefghijklmnopqrstuv", strict=True))
+)
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
-_SHIFTS = range(50, -1, -10)
 _MILLISECOND_MASK = (1 << 42) - 1
 
 
@@ -27,19 +30,20 @@ def moment(number: int) -> int:
 
 def show(prefix: str, number: int) -> str:
     """`show("job", 5)` is `job_0000000000005`."""
-    pairs = [_PAIRS[number >> shift & 1023] for shift in _SHIFTS]
-    return f"{prefix}_{ALPHABET[number >> 60 & 31]}{''.join(pairs)}"
+    return (
+        f"{prefix}_{ALPHABET[number >> 60 & 31]}{_PAIRS[number >> 50 & 1023]}{_PAIRS[number >> 40 & 1023]}"
+        f"{_PAIRS[number >> 30 & 1023]}{_PAIRS[number >> 20 & 1023]}{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}"
+    )
 
 
 def read(prefix: str, text: str) -> int | None:
     """The number of a shown id; None where the text is not one with this prefix."""
     head, _, tail = text.partition("_")
-    if head != prefix or len(tail) != LENGTH:
+    # `int` also reads signs, underscores, other scripts' digits and upper case: none of these is left to it.
+    if head != prefix or len(tail) != LENGTH or not (tail.isalnum() and tail.isascii()):
         return None
-    number = 0
-    for character in tail:
-        value = _VALUES.get(character)
-        if value is None:
-            return None
-        number = number << 5 | value
+    try:
+        number = int(tail.translate(_DIGITS), 32)
+    except ValueError:
+        return None
     return number if number < 1 << 63 else None

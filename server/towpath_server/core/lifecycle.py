@@ -40,7 +40,7 @@ from towpath_server.core.events import (
 )
 from towpath_server.core.evolve import evolve
 from towpath_server.core.ids import show
-from towpath_server.core.job import SECOND, Definition, Failure, FailureCause, Job, JobState, Lease, Priority
+from towpath_server.core.job import SECOND, UNBORN, Definition, Failure, FailureCause, Job, JobState, Lease, Priority
 
 # What the scheduler allows beyond the grace for the worker's own kill to be told.
 FORCE_MARGIN = 5 * SECOND
@@ -124,7 +124,8 @@ TRANSITIONS: Mapping[JobState, Mapping[type[Event], tuple[JobState, ...]]] = {
 def create(job_id: int, definition: Definition, lane_id: int, priority: Priority, now: int, *, reason: str = "") -> Job:
     """A new job: SCHEDULED where it is to run later, else QUEUED."""
     later = definition.schedule_time is not None and definition.schedule_time > now
-    job = Job(
+    job = evolve(
+        UNBORN,
         job_id=job_id,
         definition=definition,
         lane_id=lane_id,
@@ -144,8 +145,9 @@ def apply(job: Job, event: Event, now: int) -> Job:
     Raises `LeaseSuperseded` for a worker whose lease is over and `IllegalTransition` for a move that is not in the
     table. `revision` is left alone: it counts what was stored, and several events may be stored as one change.
     """
-    if not isinstance(event, _UNPROVED):
-        _check_lease(job, event.token, event)
+    # Only what a worker tells has a token.
+    if (token := getattr(event, "token", None)) is not None:
+        _check_lease(job, token, event)
     targets = TRANSITIONS[job.state].get(type(event))
     if targets is None:
         raise IllegalTransition(job_id=show("job", job.job_id), state=job.state.name, verb=_VERBS[type(event)])
@@ -386,8 +388,6 @@ _MOVES: Mapping[type[Event], Callable[..., Job]] = {
     Retry: _retry,
     Changed: _changed,
 }
-
-_UNPROVED = Due | Claimed | OfferLost | WorkerLost | TimedOut | Cancel | Forced | Pause | Resume | Retry | Changed
 
 _AFTER_THE_LEASE: Mapping[JobState, tuple[type[Event], ...]] = {
     **dict.fromkeys(JobState, ()),

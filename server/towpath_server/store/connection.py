@@ -82,9 +82,9 @@ class Connection:
             raise
 
     @property
-    def in_transaction(self) -> bool:
-        """Whether a `transaction()` is open."""
-        return self._open
+    def writes(self) -> bool:
+        """Whether a `transaction()` that may write is open."""
+        return self._open and not self._read_only
 
     def spoil(self, error: Exception) -> Exception:
         """Keeps the transaction from being committed, whatever becomes of the error."""

@@ -22,6 +22,12 @@ def packed(connection: Connection, sql: str, parameters: Parameters = ()) -> lis
     return found
 
 
+def ids(connection: Connection, picked: str, parameters: Mapping[str, Any]) -> list[int]:
+    """The ids that the query `picked` gives, in its order."""
+    found: list[int] = rows.loads(connection.value(_SQL["ids"].format(picked=picked), parameters))
+    return found
+
+
 def jobs(connection: Connection, picked: str, parameters: Mapping[str, Any]) -> list[Job]:
     """The jobs whose ids the query `picked` gives, in its order."""
     found = packed(connection, _SQL["packed"].format(picked=picked), parameters)

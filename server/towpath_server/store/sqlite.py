@@ -9,13 +9,14 @@ from typing import Any
 
 from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import show
-from towpath_server.core.job import Attempt, Definition, Job, JobState
+from towpath_server.core.job import Attempt, Job, JobState
 from towpath_server.core.records import Head, Lane, LogChunk
 from towpath_server.store import base, packing, rows, schema, side_rows, statements
 from towpath_server.store import matching as matching_sql
 from towpath_server.store.base import Count, Matching, Query, Record, RecordT, Store, StoreRefused
 from towpath_server.store.connection import Connection
 from towpath_server.store.lockfile import Locked, LockFile
+from towpath_server.store.recent import Recent
 from towpath_server.store.record_rows import TABLES
 
 _SQL = statements.named("jobs")
@@ -33,8 +34,7 @@ class SqliteTables:
     def __init__(self, path: Path, connection: Connection) -> None:
         self._path = path
         self._connection = connection
-        # What was given out in this transaction: a definition that comes back as the same object needs no write.
-        self._definitions: dict[int, Definition] = {}
+        self._recent = Recent()
         self._sequence = self._kept_sequence = int(connection.value(_SQL["last_sequence"]))
 
     @contextmanager
@@ -47,8 +47,9 @@ class SqliteTables:
                 if (last := self._sequence) > self._kept_sequence:
                     self._connection.change(_SQL["keep_sequence"], {"sequence": last})
             self._kept_sequence = last
+            self._recent.commit()
         finally:
-            self._definitions.clear()
+            self._recent.end()
 
     def reader(self) -> Store:
         """See `Store`."""
@@ -63,15 +64,11 @@ class SqliteTables:
         """See `Store`."""
         self._insert("jobs", rows.JOB_COLUMNS, [rows.job_row(job) for job in jobs])
         self._insert("definitions", rows.DEFINITION_COLUMNS, [rows.definition_row(job) for job in jobs])
-        self._remember(jobs)
+        self._recent.stage(jobs)
 
     def load(self, job_ids: Sequence[int]) -> dict[int, Job]:
         """See `Store`."""
-        if not job_ids:
-            return {}
-        found = packing.jobs(self._connection, _SQL["by_id"], {"job_ids": rows.dumps(list(job_ids))})
-        self._remember(found)
-        return {job.job_id: job for job in found}
+        return {job.job_id: job for job in self._jobs(job_ids)} if job_ids else {}
 
     def save(self, jobs: Sequence[Job], past: Sequence[Attempt] = ()) -> None:
         """See `Store`."""
@@ -80,23 +77,25 @@ class SqliteTables:
         others = [job for job in jobs if not job.definition.dedupe_key or job.state.is_final]
         self._update(others)
         self._update(holders)
-        redefined = [job for job in jobs if self._definitions.get(job.job_id) is not job.definition]
+        redefined = [job for job in jobs if not self._recent.has_definition(job)]
         for chunk in statements.chunks([rows.definition_row(job) for job in redefined]):
             sql = statements.update("definitions", rows.DEFINITION_COLUMNS, len(chunk))
             self._connection.change(sql, statements.flat(chunk))
-        self._remember(redefined)
+        self._recent.stage(jobs)
         self._upsert("attempts", side_rows.ATTEMPT_COLUMNS, 2, [side_rows.attempt_row(one) for one in past])
 
     def delete(self, job_ids: Sequence[int]) -> None:
         """See `Store`."""
         self._connection.change(_SQL["delete"], (rows.dumps(list(job_ids)),))
+        self._recent.forget(job_ids)
 
     def find(self, query: Query, limit: int) -> list[Job]:
         """See `Store`."""
         picked, values = _pick(query)
-        found = packing.jobs(self._connection, picked, {**values, "limit": limit})
-        self._remember(found)
-        return found
+        values["limit"] = limit
+        if not self._connection.writes:
+            return packing.jobs(self._connection, picked, values)
+        return self._jobs(packing.ids(self._connection, picked, values))
 
     def count(self, matching: Matching) -> list[Count]:
         """See `Store`."""
@@ -158,9 +157,16 @@ class SqliteTables:
         """See `Store`."""
         self._connection.close()
 
-    def _remember(self, jobs: Sequence[Job]) -> None:
-        if self._connection.in_transaction:
-            self._definitions.update((job.job_id, job.definition) for job in jobs)
+    def _jobs(self, job_ids: Sequence[int]) -> list[Job]:
+        """Those of the jobs that exist, in this order."""
+        writes = self._connection.writes
+        known = {job_id: self._recent.get(job_id) for job_id in job_ids} if writes else {}
+        if missing := [job_id for job_id in job_ids if known.get(job_id) is None]:
+            found = packing.jobs(self._connection, _SQL["by_id"], {"job_ids": rows.dumps(missing)})
+            known.update((job.job_id, job) for job in found)
+            if writes:
+                self._recent.stage(found)
+        return [job for job_id in dict.fromkeys(job_ids) if (job := known.get(job_id)) is not None]
 
     def _update(self, jobs: Sequence[Job]) -> None:
         for chunk in statements.chunks([rows.job_row(job) for job in jobs]):

@@ -12,6 +12,9 @@ SELECT json_group_array(json_array(
   CASE WHEN length(d.spec) <= 8192 THEN hex(d.spec) END))
 FROM ({picked}) p CROSS JOIN jobs j ON j.job_id = p.job_id CROSS JOIN definitions d ON d.job_id = p.job_id
 
+-- name: ids
+SELECT json_group_array(job_id) FROM ({picked})
+
 -- name: blobs
 SELECT job_id, result, annotations, spec FROM jobs JOIN definitions USING (job_id)
 WHERE job_id IN (SELECT value FROM json_each(?))
