@@ -1,4 +1,4 @@
-"""A `concurrent.futures.Executor` whose work are jobs: created in batches, watched by one stream for all."""
+"""A `concurrent.futures.Executor` whose work are jobs: created in batches, heard of by one stream for all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from towpath import requests
-from towpath._sync.completions import completions
+from towpath._sync.batches import create_each
+from towpath._sync.completions import Completions
 from towpath._sync.connection import Connection
 from towpath._sync.handle import JobHandle
 from towpath._sync.mapping import GROUP_LABEL
@@ -36,8 +37,10 @@ class JobExecutor(futures.Executor):
         self._open: set[JobFuture] = set()
         self._by_job: dict[str, JobFuture] = {}
         # Jobs that ended while the answer to their creation was on its way.
-        self._early: set[str] = set()
+        self._early: dict[str, job_pb2.Job] = {}
         self._creating = False
+        # Set once the end of no job is missed, or all is lost.
+        self._watched = threading.Event()
         self._started = False
         self._shut = False
 
@@ -93,6 +96,7 @@ class JobExecutor(futures.Executor):
 
     def _create(self) -> None:
         """Creates all jobs that were submitted since it last looked, in one call."""
+        self._watched.wait()
         while (first := self._inbox.get()) is not None:
             waiting = {request.request_id: (request, future) for request, future in (first, *self._more())}
             live = (request for request, future in waiting.values() if not future.cancelled())
@@ -112,53 +116,43 @@ class JobExecutor(futures.Executor):
             yield item
 
     def _create_batch(self, batch: list[Submission]) -> None:
-        request = job_service_pb2.BatchCreateJobsRequest(requests=[one for one, _ in batch])
         with self._lock:
             self._creating = True
-        try:
-            jobs = self._connection.call(self._connection.stubs.jobs.BatchCreateJobs, request).jobs
-        except TowpathError as error:
-            if len(batch) == 1:
-                batch[0][1].fail(error)
-                self._register(())
-                return
-            # All or none: one by one shows which of them is wrong.
-            for one in batch:
-                self._create_batch([one])
-            return
-        self._register(zip(jobs, (future for _, future in batch), strict=True))
-
-    def _register(self, created: Iterable[tuple[job_pb2.Job, JobFuture]]) -> None:
-        tied = [(job, future) for job, future in created if not self._tie(job, future)]
-        by_job = {job.job_id: future for job, future in tied}
-        # A call that was repeated answers with jobs that were made before, and whose end may have been told before too.
-        over = {job.job_id for job, _ in tied if JobHandle(self._connection, job).state.is_final}
+        created: list[tuple[job_pb2.Job, JobFuture]] = []
+        for outcome, (_, future) in zip(create_each(self._connection, [one for one, _ in batch]), batch, strict=True):
+            if isinstance(outcome, TowpathError):
+                future.fail(outcome)
+                continue
+            future.created(JobHandle(self._connection, outcome))
+            if not future.cancelled():
+                created.append((outcome, future))
         with self._lock:
-            ended = over | (self._early & by_job.keys())
-            self._by_job.update(by_job)
+            self._by_job.update({job.job_id: future for job, future in created})
+            ended = [self._early[job.job_id] for job, _ in created if job.job_id in self._early]
             self._early.clear()
             self._creating = False
-        for job_id in ended:
-            by_job[job_id].settle()
-
-    def _tie(self, job: job_pb2.Job, future: JobFuture) -> bool:
-        """Gives the future its job; whether it was cancelled before."""
-        future.created(JobHandle(self._connection, job))
-        return future.cancelled()
+        for job in ended:
+            self._settle(job)
 
     def _collect(self) -> None:
         """Settles futures as their jobs end."""
         try:
-            for job_id in completions(self._connection, self._group):
-                with self._lock:
-                    future = self._by_job.get(job_id)
-                    if future is None and self._creating:
-                        self._early.add(job_id)
-                if future is not None:
-                    future.settle()
+            for jobs in Completions(self._connection, self._group):
+                self._watched.set()
+                for job in jobs:
+                    self._settle(job)
         except TowpathError as error:
             with self._lock:
                 self._shut = True
                 left = list(self._open)
             for future in left:
                 future.fail(error)
+            self._watched.set()
+
+    def _settle(self, job: job_pb2.Job) -> None:
+        with self._lock:
+            future = self._by_job.get(job.job_id)
+            if future is None and self._creating:
+                self._early[job.job_id] = job
+        if future is not None:
+            future.settle(job)

@@ -10,6 +10,7 @@ from typing import Any
 from towpath._sync.handle import JobHandle
 from towpath.enums import JobState
 from towpath.errors import TowpathError, WaitTimeout
+from towpath.v1 import job_pb2
 
 
 class JobFuture(Future[Any]):
@@ -53,11 +54,11 @@ class JobFuture(Future[Any]):
             if self.cancelled():
                 self._cancelled_at_once(handle)
 
-    def settle(self) -> None:
+    def settle(self, job: job_pb2.Job) -> None:
         """Takes over the outcome of the job, which is final."""
         assert self.handle is not None
         try:
-            result = self.handle.result(progress=False)
+            result = self.handle.result_of(job)
         except TowpathError as error:
             with self._lock:
                 self.fail(error)

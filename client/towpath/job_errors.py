@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from towpath.enums import JobState
 from towpath.errors import TowpathError
+from towpath.results import from_job_result
 from towpath.types import Failure, Job
+from towpath.v1 import job_pb2
 
 
 class JobError(TowpathError):
@@ -63,15 +64,20 @@ class JobTimedOut(JobError, TimeoutError):
         return f"Job {job.job_id} timed out{f': {why}' if why else '.'}"
 
 
-FAILURES: dict[JobState, type[JobError]] = {
-    JobState.FAILED: JobFailed,
-    JobState.CANCELLED: JobCancelled,
-    JobState.TIMED_OUT: JobTimedOut,
+FAILURES: dict[int, type[JobError]] = {
+    job_pb2.JOB_STATE_FAILED: JobFailed,
+    job_pb2.JOB_STATE_CANCELLED: JobCancelled,
+    job_pb2.JOB_STATE_TIMED_OUT: JobTimedOut,
 }
 
 
-def of_job(job: Job) -> Any:
+def is_final(job: job_pb2.Job) -> bool:
+    """Whether a job is over."""
+    return job.state == job_pb2.JOB_STATE_SUCCEEDED or job.state in FAILURES
+
+
+def outcome(job: job_pb2.Job) -> Any:
     """A final job's result, or JobFailed, JobCancelled or JobTimedOut."""
     if failure := FAILURES.get(job.state):
-        raise failure(job)
-    return job.result
+        raise failure(Job.from_proto(job))
+    return from_job_result(job.result)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, cast
-from uuid import uuid4
 
 from google.protobuf import json_format
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from towpath import process
 from towpath.enums import JobState, TaskType
 from towpath.errors import InvalidArgument
 from towpath.options import JobOptions, SubmitOptions, apply_dedupe, apply_options, text_map
 from towpath.tables import TableLike, to_data_ref
 from towpath.v1 import job_pb2, job_service_pb2, model_pb2
-from towpath.values import to_struct
+from towpath.values import fill_struct, to_struct
 
 MODEL_ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
 MAX_BATCH = 1_000
@@ -55,28 +55,59 @@ class JobFilters(TypedDict, total=False):
 
 def create(job: job_pb2.Job, options: SubmitOptions | JobOptions) -> job_service_pb2.CreateJobRequest:
     """A request for a new job, with a request_id, so that a repeated call gives the same job."""
+    if not options:
+        return job_service_pb2.CreateJobRequest(job=job, request_id=process.new_id())
     rest = dict(options)
     request_id = cast("str | None", rest.pop("request_id", None))
     apply_dedupe(job, cast(Any, rest.pop("dedupe_key", None)), cast(Any, rest.pop("on_conflict", None)))
     apply_options(job, cast(JobOptions, rest))
-    return job_service_pb2.CreateJobRequest(job=job, request_id=request_id or str(uuid4()))
+    return job_service_pb2.CreateJobRequest(job=job, request_id=request_id or process.new_id())
+
+
+def series(
+    job_type: str, params: Iterable[Mapping[str, Any]], options: JobOptions
+) -> Iterator[job_service_pb2.CreateJobRequest]:
+    """A request for each of the params, all with the same options, which are read once."""
+    own_time = options.get("delay") is not None
+    alike = create(job_pb2.Job(), options)
+    for number, one in enumerate(params):
+        request = job_service_pb2.CreateJobRequest()
+        request.CopyFrom(create(job_pb2.Job(), options) if own_time else alike)
+        request.request_id = f"{alike.request_id}-{number}"
+        put_spec(request.job, job_type, one)
+        yield request
+
+
+def with_spec(job: job_pb2.Job, submitted: job_pb2.Job) -> job_pb2.Job:
+    """A job with the spec that its submitter gave it, where the scheduler left that out."""
+    kind = submitted.WhichOneof("spec")
+    if kind is not None and job.WhichOneof("spec") is None:
+        getattr(job, kind).CopyFrom(getattr(submitted, kind))
+    return job
 
 
 def job_of(job_type: str, params: Mapping[str, Any] | None) -> job_pb2.Job:
     """A job of any type. For `train`, `predict` and `list_models` the params are the fields of their spec."""
+    job = job_pb2.Job()
+    put_spec(job, job_type, params)
+    return job
+
+
+def put_spec(job: job_pb2.Job, job_type: str, params: Mapping[str, Any] | None) -> None:
+    """Writes type and params into a new job."""
     if job_type not in BUILT_IN:
-        return job_pb2.Job(custom=job_pb2.CustomSpec(type=job_type, params=to_struct(params or {}, "params")))
+        job.custom.type = job_type
+        fill_struct(job.custom.params, params or {}, "params")
+        return
     fields = BUILT_IN[job_type].DESCRIPTOR.fields_by_name
     if unknown := sorted(set(params or ()) - set(fields)):
         raise InvalidArgument(f"{job_type} does not take {', '.join(unknown)}. Its params: {', '.join(fields)}.")
-    job = job_pb2.Job()
     spec = getattr(job, job_type)
     spec.SetInParent()
     try:
         json_format.ParseDict(json_format.MessageToDict(to_struct(params or {}, "params")), spec)
     except json_format.ParseError as error:
         raise InvalidArgument(f"The params do not fit {job_type}: {str(error).splitlines()[0]}") from None
-    return job
 
 
 def train(

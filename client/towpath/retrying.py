@@ -15,6 +15,7 @@ from towpath.errors import ResourceExhausted, TowpathError, Unavailable
 
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 3.0
+BOUND = wait_exponential(multiplier=FIRST_DELAY, max=LONGEST_DELAY)
 # Nobody has ever answered there: a wrong address is more likely than a restart.
 FIRST_CONTACT = 3.0
 # A watch that fell behind goes on from the last sequence seen.
@@ -46,23 +47,25 @@ class Deadline:
 class Backoff:
     """The delays between the tries of one call: a random part of 0.1 s, 0.2 s, 0.4 s ... 3 s (full jitter)."""
 
-    __slots__ = ("_bound", "_deadline", "_jitter", "_tries")
+    __slots__ = ("_deadline", "_jitter", "_tries")
 
     def __init__(self, deadline: Deadline, jitter: Callable[[], float] = random.random) -> None:
         self._deadline = deadline
         self._jitter = jitter
-        self._bound = wait_exponential(multiplier=FIRST_DELAY, max=LONGEST_DELAY)
-        self._tries = RetryCallState(Retrying(), None, (), {})
+        # Made with the first failure: most calls have none.
+        self._tries: RetryCallState | None = None
 
     def reset(self) -> None:
         """Begins again with short delays, once something went well."""
-        self._tries.attempt_number = 1
+        self._tries = None
 
     def next_delay(self, error: TowpathError) -> float | None:
         """Seconds to wait before the next try; None: give up."""
         if not is_transient(error):
             return None
-        delay = self._jitter() * self._bound(self._tries)
+        if self._tries is None:
+            self._tries = RetryCallState(Retrying(), None, (), {})
+        delay = self._jitter() * BOUND(self._tries)
         if error.retry_after is not None:
             delay += error.retry_after
         self._tries.attempt_number += 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from towpath import arrow_stream
 from towpath.errors import InvalidArgument
 from towpath.v1 import table_pb2
 from towpath.values import from_value, to_list_value
@@ -77,16 +77,9 @@ def _arrow_of_frame(pyarrow: Any, frame: pandas.DataFrame) -> pyarrow.Table:
 
 
 def _from_arrow(table: pyarrow.Table) -> table_pb2.InlineTable:
-    import pyarrow
-
     if not table.column_names:
         raise InvalidArgument("The table has no columns.")
-    bare = table.replace_schema_metadata(None)
-    sink = io.BytesIO()
-    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
-    with pyarrow.ipc.new_stream(sink, bare.schema, options=options) as writer:
-        writer.write_table(bare)
-    return table_pb2.InlineTable(arrow=sink.getvalue())
+    return table_pb2.InlineTable(arrow=arrow_stream.dump(table))
 
 
 def _rows_of_frame(frame: pandas.DataFrame) -> list[list[Any]]:
@@ -137,7 +130,7 @@ def to_arrow(table: table_pb2.InlineTable) -> pyarrow.Table:
         raise ImportError("This table came as Arrow. Install pyarrow to read it: pip install pyarrow") from None
     if table.arrow:
         with pyarrow.ipc.open_stream(table.arrow) as reader:
-            return reader.read_all()
+            return arrow_stream.restored(reader.read_all())
     columns = list(zip(*([from_value(value) for value in row.values] for row in table.rows), strict=True))
     return pyarrow.table(dict(zip(table.columns, map(list, columns or [()] * len(table.columns)), strict=True)))
 

@@ -23,8 +23,13 @@ DEEPEST = 30
 def to_struct(given: Mapping[str, Any], name: str) -> struct_pb2.Struct:
     """A mapping as a Struct; `name` is what errors call it."""
     struct = struct_pb2.Struct()
-    _fill_struct(struct, given, name, 1)
+    fill_struct(struct, given, name)
     return struct
+
+
+def fill_struct(struct: struct_pb2.Struct, given: Mapping[str, Any], name: str) -> None:
+    """The same, into a Struct that is there."""
+    _fill_struct(struct, given, name, 1)
 
 
 def to_value(given: Any, name: str) -> struct_pb2.Value:
@@ -37,8 +42,7 @@ def to_value(given: Any, name: str) -> struct_pb2.Value:
 def to_list_value(given: Iterable[Any], name: str) -> struct_pb2.ListValue:
     """A sequence as a ListValue."""
     listed = struct_pb2.ListValue()
-    for index, item in enumerate(given):
-        _fill(listed.values.add(), item, f"{name}[{index}]", 2)
+    _fill_list(listed, given, name, 1)
     return listed
 
 
@@ -87,12 +91,45 @@ def to_timestamp(moment: datetime, name: str) -> Timestamp:
 
 
 def _fill_struct(struct: struct_pb2.Struct, given: Mapping[str, Any], name: str, depth: int) -> None:
+    fields = struct.fields
     for key, item in given.items():
         if not isinstance(key, str):
             raise _refused(name, f"its keys must be text, not {type(key).__name__}")
-        _fill(struct.fields[key], item, f"{name}.{key}", depth + 1)
+        if depth >= DEEPEST or not _put_plain(fields[key], item):
+            _fill(fields[key], item, f"{name}.{key}", depth + 1)
     # An empty dict must still be set.
     struct.SetInParent()
+
+
+def _fill_list(listed: struct_pb2.ListValue, given: Iterable[Any], name: str, depth: int) -> None:
+    add = listed.values.add
+    for index, item in enumerate(given):
+        value = add()
+        if depth >= DEEPEST or not _put_plain(value, item):
+            _fill(value, item, f"{name}[{index}]", depth + 1)
+
+
+def _put_plain(value: struct_pb2.Value, given: Any) -> bool:
+    """Writes what is most common and right, without a name for errors; whether it was."""
+    kind = type(given)
+    if kind is str:
+        try:
+            value.string_value = given
+        except UnicodeEncodeError:
+            return False
+    elif kind is float:
+        if not math.isfinite(given):
+            return False
+        value.number_value = given
+    elif kind is bool:
+        value.bool_value = given
+    elif kind is int:
+        if not -EXACT <= given <= EXACT:
+            return False
+        value.number_value = given
+    else:
+        return False
+    return True
 
 
 def _fill(value: struct_pb2.Value, given: Any, name: str, depth: int) -> None:
@@ -113,8 +150,7 @@ def _fill(value: struct_pb2.Value, given: Any, name: str, depth: int) -> None:
             _fill_struct(value.struct_value, given, name, depth)
         case list() | tuple():
             value.list_value.SetInParent()
-            for index, item in enumerate(given):
-                _fill(value.list_value.values.add(), item, f"{name}[{index}]", depth + 1)
+            _fill_list(value.list_value, given, name, depth)
         case datetime() | date() | time():
             value.string_value = given.isoformat()
         case PurePath():

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 
 from support.fake_jobs import FakeJobs, Refusal, info
 from towpath import Client, Job, JobCancelled, JobFailed, JobTimedOut, errors, job_errors
-from towpath.job_errors import of_job
+from towpath.job_errors import outcome
 from towpath.v1 import job_pb2
 
 CODES = [
@@ -99,11 +99,11 @@ def test_a_job_without_a_result_raises_how_it_ended(
     state: job_pb2.JobState.ValueType, kind: type[job_errors.JobError], message: str
 ) -> None:
     failure = job_pb2.Failure(type="ValueError", message="no such column", traceback="Traceback: line 3")
-    job = Job.from_proto(job_pb2.Job(job_id="job_x", state=state, state_reason="by hand", failure=failure))
+    job = job_pb2.Job(job_id="job_x", state=state, state_reason="by hand", failure=failure)
     with pytest.raises(kind) as caught:
-        of_job(job)
+        outcome(job)
     assert str(caught.value) == message
-    assert caught.value.job is job
+    assert caught.value.job.proto is job
     if isinstance(caught.value, JobFailed):
         assert caught.value.traceback == "Traceback: line 3"
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from towpath import tables
+from towpath import arrow_stream, tables
 from towpath.errors import InvalidArgument
 from towpath.v1 import table_pb2
+from towpath_worker.tables import from_inline
 
 FRAME = pd.DataFrame(
     {
@@ -51,6 +55,42 @@ def test_an_arrow_table_comes_back_the_same_without_its_metadata() -> None:
     sent = tables.to_inline(table)
     assert b"secret" not in sent.arrow
     assert tables.to_arrow(sent).equals(table.replace_schema_metadata(None))
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_large_table_comes_back_the_same_however_it_is_made_smaller(data: st.DataObject) -> None:
+    rows = arrow_stream.MIN_ROWS + 5
+    few = data.draw(st.lists(st.none() | st.text(max_size=5), min_size=1, max_size=9))
+    whole = data.draw(st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=9))
+    small = data.draw(st.lists(st.none() | st.integers(-140, 140), min_size=1, max_size=9))
+
+    def column(values: list[Any], kind: pa.DataType) -> pa.ChunkedArray:
+        repeated = (values * (rows // len(values) + 1))[:rows]
+        cut = data.draw(st.integers(0, rows))
+        return pa.chunked_array([pa.array(repeated[:cut], kind), pa.array(repeated[cut:], kind)])
+
+    table = pa.table(
+        {
+            "text": column(few, data.draw(st.sampled_from([pa.string(), pa.large_string()]))),
+            "own": column([f"{number} ä" for number in range(rows)], pa.string()),
+            "whole": column(whole, pa.int64()),
+            "small": column(small, data.draw(st.sampled_from([pa.int64(), pa.int16(), pa.float64()]))),
+            "category": column(few, pa.string()).combine_chunks().dictionary_encode(),
+        }
+    )
+    sent = tables.to_inline(table)
+    assert tables.to_arrow(sent).equals(table)
+    frame = table.to_pandas()
+    pd.testing.assert_frame_equal(from_inline(sent), frame)
+
+
+def test_a_large_table_takes_fewer_bytes_than_its_plain_stream() -> None:
+    table = pa.table({"a": list(range(5_000)), "b": ["some text", "other text"] * 2_500})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(table)
+    assert tables.to_inline(table).ByteSize() < 0.7 * sink.getvalue().size
 
 
 def test_arrow_is_compressed() -> None:

@@ -144,6 +144,12 @@ class Jobs(job_service_pb2_grpc.JobServiceServicer):
             self._finish(job)
         return job_service_pb2.WaitJobResponse(job=job)
 
+    def WaitJobs(self, request: Any, context: Context) -> Any:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "the command line waits for one job")
+
+    def BatchCancelJobs(self, request: Any, context: Context) -> Any:
+        refuse(context, grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "the command line cancels one job")
+
     def CancelJob(self, request: Any, context: Context) -> Any:
         job = self._job(request, context)
         if job.state not in FINAL:

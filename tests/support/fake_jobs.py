@@ -71,6 +71,10 @@ class FakeJobs(JobServiceServicer):
         self.refusals: dict[str, deque[Refusal]] = defaultdict(deque)
         self.breaks: dict[str, deque[int]] = defaultdict(deque)
         self.run: Callable[[Job], JobResult | None] | None = None
+        # The jobs that are wrong.
+        self.refuse_if: Callable[[Job], bool] = lambda job: False
+        # Those whose results watches have room for.
+        self.tells_results: Callable[[Job], bool] = lambda job: True
         self.logs: list[job_service_pb2.StreamJobLogsResponse] = []
         self.changed = threading.Condition()
         self._by_request: dict[str, str] = {}
@@ -109,12 +113,19 @@ class FakeJobs(JobServiceServicer):
 
     def CreateJob(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.CreateJobResponse:
         self._called("CreateJob", request, context)
+        self._refuse_wrong(request, "", context)
         return job_service_pb2.CreateJobResponse(job=self._created(request))
 
     def BatchCreateJobs(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.BatchCreateJobsResponse:
         self._called("BatchCreateJobs", request, context)
+        for index, one in enumerate(request.requests):
+            self._refuse_wrong(one, f"requests[{index}].", context)
         jobs = [self._created(one) for one in request.requests]
-        return job_service_pb2.BatchCreateJobsResponse(jobs=jobs)
+        answer = job_service_pb2.BatchCreateJobsResponse(jobs=jobs)
+        for job in answer.jobs:
+            for name in ("custom", "result"):
+                job.ClearField(name)
+        return answer
 
     def GetJob(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.GetJobResponse:
         self._called("GetJob", request, context)
@@ -150,6 +161,13 @@ class FakeJobs(JobServiceServicer):
             job = self.move(job.job_id, job_pb2.JOB_STATE_CANCELLED, state_reason=request.reason)
         return job_service_pb2.CancelJobResponse(job=job)
 
+    def BatchCancelJobs(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.BatchCancelJobsResponse:
+        self._called("BatchCancelJobs", request, context)
+        for identity in request.job_ids:
+            if self.jobs[identity].state not in FINAL:
+                self.move(identity, job_pb2.JOB_STATE_CANCELLED, state_reason=request.reason)
+        return job_service_pb2.BatchCancelJobsResponse(jobs=[self.jobs[identity] for identity in request.job_ids])
+
     def PauseJob(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.PauseJobResponse:
         self._called("PauseJob", request, context)
         return job_service_pb2.PauseJobResponse(job=self.move(request.job_id, job_pb2.JOB_STATE_PAUSED))
@@ -169,6 +187,20 @@ class FakeJobs(JobServiceServicer):
         with self.changed:
             self.changed.wait_for(lambda: self._stopped or self.jobs[request.job_id].state in FINAL, seconds)
         return job_service_pb2.WaitJobResponse(job=self.jobs[request.job_id])
+
+    def WaitJobs(self, request: Any, context: grpc.ServicerContext) -> job_service_pb2.WaitJobsResponse:
+        self._called("WaitJobs", request, context)
+        seconds = request.wait_timeout.ToMicroseconds() / 1e6
+
+        def over() -> list[Job]:
+            return [self.jobs[identity] for identity in request.job_ids if self.jobs[identity].state in FINAL]
+
+        with self.changed:
+            self.changed.wait_for(lambda: self._stopped or over(), seconds)
+        answer = job_service_pb2.WaitJobsResponse(jobs=over())
+        for job in answer.jobs:
+            job.ClearField("custom")
+        return answer
 
     def WatchJob(self, request: Any, context: grpc.ServicerContext) -> Iterator[job_service_pb2.WatchJobResponse]:
         self._called("WatchJob", request, context)
@@ -209,6 +241,9 @@ class FakeJobs(JobServiceServicer):
                 if next(left) == 0:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the stream broke")
                 event = job_service_pb2.JobEvent(sequence=int(job.etag), job=job)
+                if not self.tells_results(job):
+                    event.job.ClearField("result")
+                event.job.ClearField("custom")
                 yield job_service_pb2.WatchJobsResponse(events=[event], sequence=sequence)
 
     def StreamJobLogs(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
@@ -244,6 +279,12 @@ class FakeJobs(JobServiceServicer):
             refuse(context, Refusal(grpc.StatusCode.UNAUTHENTICATED, "No valid token.", info("UNAUTHENTICATED")))
         if self.refusals[method]:
             refuse(context, self.refusals[method].popleft())
+
+    def _refuse_wrong(self, request: Any, prefix: str, context: grpc.ServicerContext) -> None:
+        if self.refuse_if(request.job):
+            bad = error_details_pb2.BadRequest()
+            bad.field_violations.add(field=f"{prefix}job.custom", description="as scripted")
+            refuse(context, Refusal(grpc.StatusCode.INVALID_ARGUMENT, "wrong", info("INVALID_ARGUMENT"), bad))
 
     def _created(self, request: Any) -> Job:
         with self.changed:

@@ -125,8 +125,10 @@ class Callers:
         """One batch."""
         creates = [requests.create(requests.job_of("echo", {"n": number}), {}) for number in range(count)]
         if self.blocking is not None:
-            return await asyncio.to_thread(create_all_sync, self.blocking._connection, creates)
-        return await create_all(self.asyncio._connection, creates)
+            [jobs] = await asyncio.to_thread(list, create_all_sync(self.blocking._connection, creates))
+        else:
+            [jobs] = [jobs async for jobs in create_all(self.asyncio._connection, creates)]
+        return list(jobs)
 
     async def close(self) -> None:
         """Close both."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from towpath import requests
+from towpath._async.batches import create_all, create_each
 from towpath._async.connection import AsyncConnection
 from towpath._async.fleet import AsyncFleetCalls
 from towpath._async.handle import AsyncJobHandle
 from towpath._async.jobs import AsyncJobCalls
 from towpath._async.mapping import map_jobs
+from towpath.coalescing import AsyncCoalescer
 from towpath.enums import TaskType
 from towpath.options import JobOptions, SubmitOptions
 from towpath.tables import TableLike
@@ -38,6 +41,7 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         timeout: float = 30.0,
     ) -> None:
         self._connection = AsyncConnection(address, token, insecure=insecure, tls_ca=tls_ca, timeout=timeout)
+        self._coalescer = AsyncCoalescer(partial(create_each, self._connection))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
@@ -62,7 +66,10 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
     async def submit(
         self, job_type: str, params: Mapping[str, Any] | None = None, /, **options: Unpack[SubmitOptions]
     ) -> AsyncJobHandle:
-        """Creates a job of any type; acknowledged once it is on the scheduler's disk. See SubmitOptions."""
+        """Creates a job of any type; acknowledged once it is on the scheduler's disk. See SubmitOptions.
+
+        Submits that run at the same time travel together, as one call.
+        """
         return await self._create(requests.job_of(job_type, params), options)
 
     async def train(
@@ -128,6 +135,20 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         job = requests.list_models(name_prefix=name_prefix, model_type=model_type, task_type=task_type, limit=limit)
         return await self._create(job, options)
 
+    async def submit_many(
+        self, job_type: str, params: Iterable[Mapping[str, Any]], /, **options: Unpack[JobOptions]
+    ) -> list[AsyncJobHandle]:
+        """Creates a job for each of the params, in as few calls as they fit into; handles in the same order.
+
+        What does not fit one call is created by the next one: where that is refused, the jobs before are there.
+        """
+        creates = list(requests.series(job_type, params, options))
+        jobs = [job async for batch in create_all(self._connection, creates) for job in batch]
+        return [
+            AsyncJobHandle(self._connection, requests.with_spec(job, create.job))
+            for job, create in zip(jobs, creates, strict=True)
+        ]
+
     def map(
         self,
         job_type: str,
@@ -146,7 +167,8 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         """
         return map_jobs(
             self._connection,
-            (requests.job_of(job_type, one) for one in params),
+            job_type,
+            params,
             options,
             window=window,
             ordered=ordered,
@@ -154,6 +176,5 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         )
 
     async def _create(self, job: job_pb2.Job, options: SubmitOptions) -> AsyncJobHandle:
-        request = requests.create(job, options)
-        response = await self._connection.call(self._stubs.jobs.CreateJob, request)
-        return AsyncJobHandle(self._connection, response.job)
+        created = await self._coalescer.create(requests.create(job, options))
+        return AsyncJobHandle(self._connection, created)

@@ -1,8 +1,9 @@
-"""Which jobs of a group came to an end, as they do: one stream for all of them."""
+"""Which jobs of a group came to an end, and how: one stream for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import grpc
 
@@ -11,41 +12,50 @@ from towpath.enums import FINAL_STATES
 from towpath.errors import TowpathError, Unavailable
 from towpath.requests import job_filter
 from towpath.retrying import Deadline
-from towpath.v1 import job_service_pb2
-
-PAGE_SIZE = 1000
+from towpath.v1 import job_pb2, job_service_pb2
 
 
-async def completions(connection: AsyncConnection, labels: dict[str, str]) -> AsyncGenerator[str, None]:
-    """The ids of jobs with these labels once they are final, for ever; an id may come more than once.
+class AsyncCompletions:
+    """The jobs with these labels that become final from now on, with their results, until it is stopped."""
 
-    Those that were final before are listed once. After a break the watch goes on where it was: nothing is missed.
-    """
-    forever = Deadline(None)
-    backoff = connection.backoff(forever)
-    wanted = job_filter({"labels": labels, "states": sorted(FINAL_STATES)})
-    sequence = 0
-    while True:
-        request = job_service_pb2.WatchJobsRequest(filter=wanted, from_sequence=sequence)
-        stream = connection.stubs.jobs.WatchJobs(request)
-        failure: TowpathError = Unavailable("The watch ended.")
-        try:
-            async for response in stream:
-                backoff = connection.heard(forever)
-                for event in response.events:
-                    yield event.job.job_id
-                if not response.events and not sequence:
-                    # The watch stands: what ended before it did is in the list.
-                    listing = job_service_pb2.ListJobsRequest(filter=wanted, page_size=PAGE_SIZE)
-                    async for page in connection.pages(connection.stubs.jobs.ListJobs, listing):
-                        for job in page.jobs:
-                            yield job.job_id
-                sequence = response.sequence
-        except grpc.RpcError as error:
-            failure = connection.translate(error)
-        except TowpathError as error:
-            # The list could not be had: all of it is tried again, as after a break of the watch.
-            failure = error
-        finally:
-            stream.cancel()
-        await connection.pause(failure, backoff)
+    def __init__(self, connection: AsyncConnection, labels: dict[str, str]) -> None:
+        self._connection = connection
+        self._wanted = job_filter({"labels": labels, "states": sorted(FINAL_STATES)})
+        self._stream: Any = None
+        self._stopped = False
+
+    async def __aiter__(self) -> AsyncGenerator[list[job_pb2.Job], None]:
+        """Some jobs at a time. None, the first time: the watch stands, and no job that ends later is missed.
+
+        After a break the watch goes on where it was. A job may come more than once.
+        """
+        backoff = self._connection.backoff(Deadline(self._connection.timeout))
+        sequence = 0
+        while not self._stopped:
+            request = job_service_pb2.WatchJobsRequest(
+                filter=self._wanted, from_sequence=sequence, view=job_pb2.JOB_VIEW_RESULT
+            )
+            stream = self._stream = self._connection.stubs.jobs.WatchJobs(request)
+            failure: TowpathError = Unavailable("The watch ended.")
+            try:
+                self._end_if_stopped()
+                async for response in stream:
+                    # Jobs are under way: these are waited for as long as it takes.
+                    backoff = self._connection.heard(Deadline(None))
+                    yield [event.job for event in response.events]
+                    sequence = response.sequence
+            except grpc.RpcError as error:
+                failure = self._connection.translate(error)
+            finally:
+                stream.cancel()
+            if not self._stopped:
+                await self._connection.pause(failure, backoff)
+
+    def stop(self) -> None:
+        """Ends it, also from another thread."""
+        self._stopped = True
+        self._end_if_stopped()
+
+    def _end_if_stopped(self) -> None:
+        if self._stopped and self._stream is not None:
+            self._stream.cancel()

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import grpc
 
 from towpath import display, job_errors, notebook, requests
-from towpath._async.connection import AsyncConnection
+from towpath._async.connection import LONGEST_POLL, AsyncConnection
 from towpath._async.logs import read_logs
 from towpath.enums import JobState
 from towpath.errors import (
@@ -26,37 +26,39 @@ from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progres
 from towpath.v1 import job_pb2, job_service_pb2
 from towpath.values import to_duration
 
-LONGEST_POLL = 30.0
-
 
 class AsyncJobHandle:
     """A job: wait for it, watch it, steer it. `job` is the last snapshot that this handle saw."""
 
     def __init__(self, connection: AsyncConnection, job: job_pb2.Job) -> None:
         self._connection = connection
-        self._job = Job.from_proto(job)
+        self._message = job
+        # Read from the message once somebody looks: most of those who wait for a result never do.
+        self._job: Job | None = None
         self._complete = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.job_id} {self._job.job_type} {self._job.state}>"
+        return f"<{type(self).__name__} {self.job_id} {self.job.job_type} {self.state}>"
 
     def _repr_html_(self) -> str:
-        return notebook.job_html(self._job)
+        return notebook.job_html(self.job)
 
     @property
     def job_id(self) -> str:
         """Its id."""
-        return self._job.job_id
+        return self._message.job_id
 
     @property
     def job(self) -> Job:
         """As it was last seen; `refresh` asks anew. Only an id is known of it after `client.job(job_id)`."""
+        if self._job is None or self._job.proto is not self._message:
+            self._job = Job.from_proto(self._message)
         return self._job
 
     @property
     def state(self) -> JobState:
         """Its state as last seen."""
-        return self._job.state
+        return self.job.state
 
     def __aiter__(self) -> AsyncIterator[Job]:
         return self.watch()
@@ -69,7 +71,7 @@ class AsyncJobHandle:
 
     async def done(self) -> bool:
         """Whether it is over; asks the scheduler unless that is known."""
-        return self._job.is_final or (await self.refresh()).is_final
+        return job_errors.is_final(self._message) or (await self.refresh()).is_final
 
     async def progress(self) -> Progress:
         """How far it is, now."""
@@ -80,32 +82,36 @@ class AsyncJobHandle:
 
         Raises WaitTimeout after `timeout` seconds; the job goes on then.
         """
+        await self._wait(timeout)
+        return self.job
+
+    async def _wait(self, timeout: float | None) -> None:
         deadline = Deadline(timeout)
-        while not self._complete:
-            seconds = deadline.remaining(LONGEST_POLL)
-            assert seconds is not None
-            request = job_service_pb2.WaitJobRequest(
-                job_id=self.job_id, wait_timeout=to_duration(seconds, "wait_timeout")
-            )
-            try:
-                response = await self._connection.call(
-                    self._connection.stubs.jobs.WaitJob,
-                    request,
-                    timeout=seconds + self._connection.timeout,
-                    patience=deadline,
-                )
-            except DeadlineExceeded:
-                # Neither answer nor refusal: a connection that died silently.
-                pass
-            except Unavailable as error:
-                if timeout is None or not self._connection.answered:
-                    raise
-                raise self._still_running(timeout) from error
-            else:
-                self._keep(response.job)
-            if deadline.passed and not self._complete:
-                raise self._still_running(timeout)
-        return self._job
+        with self._connection.waits.counted():
+            while not self._complete:
+                seconds = deadline.remaining(LONGEST_POLL)
+                assert seconds is not None
+                try:
+                    job = await self._connection.waits.shared(self._message, seconds)
+                    self._see(job or await self._asked_alone(deadline))
+                except DeadlineExceeded:
+                    # Neither answer nor refusal: a connection that died silently.
+                    pass
+                except Unavailable as error:
+                    if timeout is None or not self._connection.answered:
+                        raise
+                    raise self._still_running(timeout) from error
+                if deadline.passed and not self._complete:
+                    raise self._still_running(timeout)
+
+    async def _asked_alone(self, deadline: Deadline) -> job_pb2.Job:
+        seconds = deadline.remaining(LONGEST_POLL)
+        assert seconds is not None
+        request = job_service_pb2.WaitJobRequest(job_id=self.job_id, wait_timeout=to_duration(seconds, "wait_timeout"))
+        method = self._connection.stubs.jobs.WaitJob
+        # Longer than the scheduler takes.
+        limit = seconds + self._connection.timeout
+        return (await self._connection.call(method, request, timeout=limit, patience=deadline)).job
 
     async def result(self, timeout: float | None = None, *, progress: bool | None = None) -> Any:
         """What the job came to: TrainResult, Prediction, ModelList, or the plain value of a handler of your own.
@@ -117,7 +123,16 @@ class AsyncJobHandle:
             with display.follower() as follower:
                 async for job in self.watch(timeout):
                     follower.update(job)
-        return job_errors.of_job(await self.wait(timeout))
+        await self._wait(timeout)
+        return job_errors.outcome(self._message)
+
+    async def result_of(self, job: job_pb2.Job) -> Any:
+        """As `result`, of a job that was heard of by another way, and is final."""
+        if job.state == job_pb2.JOB_STATE_SUCCEEDED and not job.HasField("result"):
+            # Too large to be told of.
+            return await self.result(progress=False)
+        self._see(requests.with_spec(job, self._message))
+        return job_errors.outcome(self._message)
 
     async def watch(self, timeout: float | None = None) -> AsyncIterator[Job]:
         """The job now and after each change until it is final, also across restarts of the scheduler."""
@@ -189,7 +204,7 @@ class AsyncJobHandle:
     async def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
         # As it was seen: a job that was retried may be final again before the call is repeated.
-        seen = self._job if self._job.is_final else await self.refresh()
+        seen = self.job if self.job.is_final else await self.refresh()
         request = job_service_pb2.RetryJobRequest(job_id=self.job_id, etag=seen.etag)
         try:
             response = await self._connection.call(self._connection.stubs.jobs.RetryJob, request)
@@ -227,10 +242,13 @@ class AsyncJobHandle:
             for attempt in page.attempts
         ]
 
+    def _see(self, job: job_pb2.Job) -> None:
+        self._message = job
+        self._complete = job_errors.is_final(job)
+
     def _keep(self, job: job_pb2.Job) -> Job:
-        self._job = Job.from_proto(job)
-        self._complete = self._job.is_final
-        return self._job
+        self._see(job)
+        return self.job
 
     async def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
         # The job does not stand where it could be moved: a try whose answer was lost has moved it already, or somebody
@@ -241,6 +259,6 @@ class AsyncJobHandle:
         return job
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
-        if self._job.state is JobState.UNSPECIFIED:
+        if self.state is JobState.UNSPECIFIED:
             return WaitTimeout(f"Nothing was heard of job {self.job_id} for {timeout:g} s; it may go on.")
-        return WaitTimeout(f"Job {self.job_id} is still {self._job.state} after {timeout:g} s; it goes on.")
+        return WaitTimeout(f"Job {self.job_id} is still {self.state} after {timeout:g} s; it goes on.")

@@ -3,19 +3,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Sequence
+from copy import copy
 
 from towpath._sync.connection import Connection
-from towpath.requests import batches
+from towpath.errors import (
+    DeadlineExceeded,
+    PermissionDenied,
+    RequestCancelled,
+    TowpathError,
+    Unauthenticated,
+    Unavailable,
+)
+from towpath.requests import MAX_BATCH, batches, with_spec
+from towpath.retrying import Deadline
 from towpath.v1 import job_pb2, job_service_pb2
+
+# Each create of a batch would meet these alone as well.
+COMMON = (Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied, RequestCancelled)
 
 
 def create_all(
     connection: Connection, creates: Iterable[job_service_pb2.CreateJobRequest]
-) -> list[job_pb2.Job]:
-    """The new jobs, in the order of the requests. Each batch is created as a whole or not at all."""
-    jobs: list[job_pb2.Job] = []
+) -> Generator[Sequence[job_pb2.Job], None]:
+    """The new jobs of each batch, in the order of the requests. A batch is created as a whole or not at all."""
     for batch in batches(creates):
         request = job_service_pb2.BatchCreateJobsRequest(requests=batch)
-        jobs.extend((connection.call(connection.stubs.jobs.BatchCreateJobs, request)).jobs)
-    return jobs
+        yield (connection.call(connection.stubs.jobs.BatchCreateJobs, request)).jobs
+
+
+def create_each(
+    connection: Connection, creates: Sequence[job_service_pb2.CreateJobRequest], deadline: Deadline | None = None
+) -> list[job_pb2.Job | TowpathError]:
+    """What becomes of each create of one batch, as if it had been sent alone.
+
+    A batch that is refused is halved until only those are refused that are wrong; request ids make that harmless.
+    """
+    deadline = deadline or Deadline(connection.timeout)
+    seconds = deadline.remaining()
+    stubs = connection.stubs.jobs
+    try:
+        if len(creates) == 1:
+            return [(connection.call(stubs.CreateJob, creates[0], timeout=seconds)).job]
+        request = job_service_pb2.BatchCreateJobsRequest(requests=creates)
+        response = connection.call(stubs.BatchCreateJobs, request, timeout=seconds)
+    except TowpathError as error:
+        if len(creates) == 1 or isinstance(error, COMMON):
+            return [copy(error) for _ in creates]
+        middle = len(creates) // 2
+        first = create_each(connection, creates[:middle], deadline)
+        return first + create_each(connection, creates[middle:], deadline)
+    return [with_spec(job, create.job) for job, create in zip(response.jobs, creates, strict=True)]
+
+
+def cancel_all(connection: Connection, job_ids: Sequence[str], *, reason: str) -> None:
+    """Cancels the jobs as far as that goes: whoever stops has an error of its own to show."""
+    try:
+        for first in range(0, len(job_ids), MAX_BATCH):
+            some = job_ids[first : first + MAX_BATCH]
+            request = job_service_pb2.BatchCancelJobsRequest(job_ids=some, reason=reason)
+            connection.call(connection.stubs.jobs.BatchCancelJobs, request)
+    except TowpathError:
+        return

@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from towpath import requests
+from towpath._sync.batches import create_all, create_each
 from towpath._sync.connection import Connection
 from towpath._sync.fleet import FleetCalls
 from towpath._sync.handle import JobHandle
 from towpath._sync.jobs import JobCalls
 from towpath._sync.mapping import map_jobs
+from towpath.coalescing import Coalescer
 from towpath.enums import TaskType
 from towpath.options import JobOptions, SubmitOptions
 from towpath.tables import TableLike
@@ -39,6 +42,7 @@ class Client(JobCalls, FleetCalls):
         timeout: float = 30.0,
     ) -> None:
         self._connection = Connection(address, token, insecure=insecure, tls_ca=tls_ca, timeout=timeout)
+        self._coalescer = Coalescer(partial(create_each, self._connection))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
@@ -63,7 +67,10 @@ class Client(JobCalls, FleetCalls):
     def submit(
         self, job_type: str, params: Mapping[str, Any] | None = None, /, **options: Unpack[SubmitOptions]
     ) -> JobHandle:
-        """Creates a job of any type; acknowledged once it is on the scheduler's disk. See SubmitOptions."""
+        """Creates a job of any type; acknowledged once it is on the scheduler's disk. See SubmitOptions.
+
+        Submits that run at the same time travel together, as one call.
+        """
         return self._create(requests.job_of(job_type, params), options)
 
     def train(
@@ -129,6 +136,20 @@ class Client(JobCalls, FleetCalls):
         job = requests.list_models(name_prefix=name_prefix, model_type=model_type, task_type=task_type, limit=limit)
         return self._create(job, options)
 
+    def submit_many(
+        self, job_type: str, params: Iterable[Mapping[str, Any]], /, **options: Unpack[JobOptions]
+    ) -> list[JobHandle]:
+        """Creates a job for each of the params, in as few calls as they fit into; handles in the same order.
+
+        What does not fit one call is created by the next one: where that is refused, the jobs before are there.
+        """
+        creates = list(requests.series(job_type, params, options))
+        jobs = [job for batch in create_all(self._connection, creates) for job in batch]
+        return [
+            JobHandle(self._connection, requests.with_spec(job, create.job))
+            for job, create in zip(jobs, creates, strict=True)
+        ]
+
     def map(
         self,
         job_type: str,
@@ -147,7 +168,8 @@ class Client(JobCalls, FleetCalls):
         """
         return map_jobs(
             self._connection,
-            (requests.job_of(job_type, one) for one in params),
+            job_type,
+            params,
             options,
             window=window,
             ordered=ordered,
@@ -155,6 +177,5 @@ class Client(JobCalls, FleetCalls):
         )
 
     def _create(self, job: job_pb2.Job, options: SubmitOptions) -> JobHandle:
-        request = requests.create(job, options)
-        response = self._connection.call(self._stubs.jobs.CreateJob, request)
-        return JobHandle(self._connection, response.job)
+        created = self._coalescer.create(requests.create(job, options))
+        return JobHandle(self._connection, created)

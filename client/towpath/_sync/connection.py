@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 
 from towpath import channel, retrying, settings, statuses
 from towpath.errors import InvalidArgument, TowpathError
@@ -18,9 +19,15 @@ from towpath.retrying import Backoff, Deadline
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
 from towpath.v1.auth_service_pb2_grpc import AuthServiceStub
 from towpath.v1.fleet_service_pb2_grpc import FleetServiceStub
+from towpath.v1.job_pb2 import Job
+from towpath.v1.job_service_pb2 import WaitJobsRequest
 from towpath.v1.job_service_pb2_grpc import JobServiceStub
 from towpath.v1.model_service_pb2_grpc import ModelServiceStub
 from towpath.v1.queue_service_pb2_grpc import QueueServiceStub
+from towpath.waiting import Waits
+
+# A connection that died silently is noticed then.
+LONGEST_POLL = 30
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -57,6 +64,7 @@ class Connection:
         self._closed = False
         # Whether a scheduler has ever answered there.
         self.answered = False
+        self.waits = Waits(self._ask_any)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r})"
@@ -126,6 +134,12 @@ class Connection:
             else:
                 self.answered = True
                 return response
+
+    def _ask_any(self, job_ids: list[str]) -> Sequence[Job]:
+        request = WaitJobsRequest(job_ids=job_ids, wait_timeout=Duration(seconds=LONGEST_POLL))
+        method = self.stubs.jobs.WaitJobs
+        # Who waits has patience of its own.
+        return (self.call(method, request, timeout=LONGEST_POLL + self.timeout, retry=False)).jobs
 
     def backoff(self, deadline: Deadline) -> Backoff:
         """The delays for one call; short where nobody has ever answered."""

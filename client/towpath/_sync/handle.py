@@ -9,7 +9,7 @@ from typing import Any, Unpack
 import grpc
 
 from towpath import display, job_errors, notebook, requests
-from towpath._sync.connection import Connection
+from towpath._sync.connection import LONGEST_POLL, Connection
 from towpath._sync.logs import read_logs
 from towpath.enums import JobState
 from towpath.errors import (
@@ -27,37 +27,39 @@ from towpath.types import Attempt, Explanation, Job, JobEvent, LogChunk, Progres
 from towpath.v1 import job_pb2, job_service_pb2
 from towpath.values import to_duration
 
-LONGEST_POLL = 30.0
-
 
 class JobHandle:
     """A job: wait for it, watch it, steer it. `job` is the last snapshot that this handle saw."""
 
     def __init__(self, connection: Connection, job: job_pb2.Job) -> None:
         self._connection = connection
-        self._job = Job.from_proto(job)
+        self._message = job
+        # Read from the message once somebody looks: most of those who wait for a result never do.
+        self._job: Job | None = None
         self._complete = False
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.job_id} {self._job.job_type} {self._job.state}>"
+        return f"<{type(self).__name__} {self.job_id} {self.job.job_type} {self.state}>"
 
     def _repr_html_(self) -> str:
-        return notebook.job_html(self._job)
+        return notebook.job_html(self.job)
 
     @property
     def job_id(self) -> str:
         """Its id."""
-        return self._job.job_id
+        return self._message.job_id
 
     @property
     def job(self) -> Job:
         """As it was last seen; `refresh` asks anew. Only an id is known of it after `client.job(job_id)`."""
+        if self._job is None or self._job.proto is not self._message:
+            self._job = Job.from_proto(self._message)
         return self._job
 
     @property
     def state(self) -> JobState:
         """Its state as last seen."""
-        return self._job.state
+        return self.job.state
 
     def __iter__(self) -> Iterator[Job]:
         return self.watch()
@@ -70,7 +72,7 @@ class JobHandle:
 
     def done(self) -> bool:
         """Whether it is over; asks the scheduler unless that is known."""
-        return self._job.is_final or (self.refresh()).is_final
+        return job_errors.is_final(self._message) or (self.refresh()).is_final
 
     def progress(self) -> Progress:
         """How far it is, now."""
@@ -81,32 +83,36 @@ class JobHandle:
 
         Raises WaitTimeout after `timeout` seconds; the job goes on then.
         """
+        self._wait(timeout)
+        return self.job
+
+    def _wait(self, timeout: float | None) -> None:
         deadline = Deadline(timeout)
-        while not self._complete:
-            seconds = deadline.remaining(LONGEST_POLL)
-            assert seconds is not None
-            request = job_service_pb2.WaitJobRequest(
-                job_id=self.job_id, wait_timeout=to_duration(seconds, "wait_timeout")
-            )
-            try:
-                response = self._connection.call(
-                    self._connection.stubs.jobs.WaitJob,
-                    request,
-                    timeout=seconds + self._connection.timeout,
-                    patience=deadline,
-                )
-            except DeadlineExceeded:
-                # Neither answer nor refusal: a connection that died silently.
-                pass
-            except Unavailable as error:
-                if timeout is None or not self._connection.answered:
-                    raise
-                raise self._still_running(timeout) from error
-            else:
-                self._keep(response.job)
-            if deadline.passed and not self._complete:
-                raise self._still_running(timeout)
-        return self._job
+        with self._connection.waits.counted():
+            while not self._complete:
+                seconds = deadline.remaining(LONGEST_POLL)
+                assert seconds is not None
+                try:
+                    job = self._connection.waits.shared(self._message, seconds)
+                    self._see(job or self._asked_alone(deadline))
+                except DeadlineExceeded:
+                    # Neither answer nor refusal: a connection that died silently.
+                    pass
+                except Unavailable as error:
+                    if timeout is None or not self._connection.answered:
+                        raise
+                    raise self._still_running(timeout) from error
+                if deadline.passed and not self._complete:
+                    raise self._still_running(timeout)
+
+    def _asked_alone(self, deadline: Deadline) -> job_pb2.Job:
+        seconds = deadline.remaining(LONGEST_POLL)
+        assert seconds is not None
+        request = job_service_pb2.WaitJobRequest(job_id=self.job_id, wait_timeout=to_duration(seconds, "wait_timeout"))
+        method = self._connection.stubs.jobs.WaitJob
+        # Longer than the scheduler takes.
+        limit = seconds + self._connection.timeout
+        return (self._connection.call(method, request, timeout=limit, patience=deadline)).job
 
     def result(self, timeout: float | None = None, *, progress: bool | None = None) -> Any:
         """What the job came to: TrainResult, Prediction, ModelList, or the plain value of a handler of your own.
@@ -118,7 +124,16 @@ class JobHandle:
             with display.follower() as follower:
                 for job in self.watch(timeout):
                     follower.update(job)
-        return job_errors.of_job(self.wait(timeout))
+        self._wait(timeout)
+        return job_errors.outcome(self._message)
+
+    def result_of(self, job: job_pb2.Job) -> Any:
+        """As `result`, of a job that was heard of by another way, and is final."""
+        if job.state == job_pb2.JOB_STATE_SUCCEEDED and not job.HasField("result"):
+            # Too large to be told of.
+            return self.result(progress=False)
+        self._see(requests.with_spec(job, self._message))
+        return job_errors.outcome(self._message)
 
     def watch(self, timeout: float | None = None) -> Iterator[Job]:
         """The job now and after each change until it is final, also across restarts of the scheduler."""
@@ -190,7 +205,7 @@ class JobHandle:
     def retry(self) -> Job:
         """Queues it again after its end, with a new budget of attempts."""
         # As it was seen: a job that was retried may be final again before the call is repeated.
-        seen = self._job if self._job.is_final else self.refresh()
+        seen = self.job if self.job.is_final else self.refresh()
         request = job_service_pb2.RetryJobRequest(job_id=self.job_id, etag=seen.etag)
         try:
             response = self._connection.call(self._connection.stubs.jobs.RetryJob, request)
@@ -228,10 +243,13 @@ class JobHandle:
             for attempt in page.attempts
         ]
 
+    def _see(self, job: job_pb2.Job) -> None:
+        self._message = job
+        self._complete = job_errors.is_final(job)
+
     def _keep(self, job: job_pb2.Job) -> Job:
-        self._job = Job.from_proto(job)
-        self._complete = self._job.is_final
-        return self._job
+        self._see(job)
+        return self.job
 
     def _moved_before(self, refusal: Aborted | FailedPrecondition) -> Job:
         # The job does not stand where it could be moved: a try whose answer was lost has moved it already, or somebody
@@ -242,6 +260,6 @@ class JobHandle:
         return job
 
     def _still_running(self, timeout: float | None) -> WaitTimeout:
-        if self._job.state is JobState.UNSPECIFIED:
+        if self.state is JobState.UNSPECIFIED:
             return WaitTimeout(f"Nothing was heard of job {self.job_id} for {timeout:g} s; it may go on.")
-        return WaitTimeout(f"Job {self.job_id} is still {self._job.state} after {timeout:g} s; it goes on.")
+        return WaitTimeout(f"Job {self.job_id} is still {self.state} after {timeout:g} s; it goes on.")

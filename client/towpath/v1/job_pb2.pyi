@@ -147,21 +147,25 @@ class _JobView:
 class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     JOB_VIEW_UNSPECIFIED: _JobView.ValueType  # 0
-    """Taken as JOB_VIEW_FULL by GetJob, WaitJob and WatchJob, as JOB_VIEW_BASIC by lists."""
+    """Taken as JOB_VIEW_FULL by GetJob, WaitJob and WatchJob, as JOB_VIEW_BASIC by lists and WatchJobs."""
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
     """Without spec and result."""
     JOB_VIEW_FULL: _JobView.ValueType  # 2
     """Everything."""
+    JOB_VIEW_RESULT: _JobView.ValueType  # 3
+    """Everything but the spec, which its submitter knows."""
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
     """How much of a job an answer carries."""
 
 JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
-"""Taken as JOB_VIEW_FULL by GetJob, WaitJob and WatchJob, as JOB_VIEW_BASIC by lists."""
+"""Taken as JOB_VIEW_FULL by GetJob, WaitJob and WatchJob, as JOB_VIEW_BASIC by lists and WatchJobs."""
 JOB_VIEW_BASIC: JobView.ValueType  # 1
 """Without spec and result."""
 JOB_VIEW_FULL: JobView.ValueType  # 2
 """Everything."""
+JOB_VIEW_RESULT: JobView.ValueType  # 3
+"""Everything but the spec, which its submitter knows."""
 Global___JobView: _TypeAlias = JobView  # noqa: Y015
 
 class _FailureCause:

@@ -489,6 +489,62 @@ class CancelJobResponse(_message.Message):
 Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
 
 @_typing.final
+class BatchCancelJobsRequest(_message.Message):
+    """Cancels many jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    force: _builtins.bool
+    """Kill them at once, without the grace."""
+    reason: _builtins.str
+    """Kept as state_reason."""
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The jobs."""
+
+    def __init__(
+        self,
+        *,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        force: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "job_ids", b"job_ids", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCancelJobsRequest: _TypeAlias = BatchCancelJobsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCancelJobsResponse(_message.Message):
+    """The jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
+        """As they stand, in the order of the request, without spec and result."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCancelJobsResponse: _TypeAlias = BatchCancelJobsResponse  # noqa: Y015
+
+@_typing.final
 class PauseJobRequest(_message.Message):
     """Pauses a job."""
 
@@ -687,6 +743,62 @@ class WaitJobResponse(_message.Message):
 Global___WaitJobResponse: _TypeAlias = WaitJobResponse  # noqa: Y015
 
 @_typing.final
+class WaitJobsRequest(_message.Message):
+    """Waits for the first of some jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_IDS_FIELD_NUMBER: _builtins.int
+    WAIT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The jobs."""
+
+    @_builtins.property
+    def wait_timeout(self) -> _duration_pb2.Duration:
+        """Longest wait. Default and most: 60 s."""
+
+    def __init__(
+        self,
+        *,
+        job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        wait_timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_ids", b"job_ids", "wait_timeout", b"wait_timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitJobsRequest: _TypeAlias = WaitJobsRequest  # noqa: Y015
+
+@_typing.final
+class WaitJobsResponse(_message.Message):
+    """Those that are over."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
+        """The jobs that are final, or as many of them as one answer takes; none where the wait was over. In JOB_VIEW_RESULT, but
+        a large result may be left out: it is to be had from GetJob.
+        """
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitJobsResponse: _TypeAlias = WaitJobsResponse  # noqa: Y015
+
+@_typing.final
 class WatchJobRequest(_message.Message):
     """Watches a job."""
 
@@ -748,10 +860,15 @@ class WatchJobsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
     """First what has changed after this sequence of an earlier WatchJobs, each job as it stands now; jobs that were deleted
     meanwhile are not told of. 0: only what changes from now on. 1, or a sequence that this scheduler has not reached:
     first all jobs as they stand.
+    """
+    view: _job_pb2.JobView.ValueType
+    """How much of each job. Where specs and results are large, or the watch is read slowly, they are left out: a job that
+    SUCCEEDED and comes without its result is to be had from GetJob.
     """
     @_builtins.property
     def filter(self) -> Global___JobFilter:
@@ -762,10 +879,11 @@ class WatchJobsRequest(_message.Message):
         *,
         filter: Global___JobFilter | None = ...,
         from_sequence: _builtins.int = ...,
+        view: _job_pb2.JobView.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "from_sequence", b"from_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "from_sequence", b"from_sequence", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -813,7 +931,7 @@ class JobEvent(_message.Message):
     """Grows with each change of this job."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """The job after the change, without spec and result."""
+        """The job after the change, in the view that was asked for: without spec and result by default."""
 
     def __init__(
         self,

@@ -70,6 +70,11 @@ class JobServiceStub(object):
                 request_serializer=towpath_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=towpath_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.BatchCancelJobs = channel.unary_unary(
+                '/towpath.v1.JobService/BatchCancelJobs',
+                request_serializer=towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsResponse.FromString,
+                _registered_method=True)
         self.PauseJob = channel.unary_unary(
                 '/towpath.v1.JobService/PauseJob',
                 request_serializer=towpath_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
@@ -89,6 +94,11 @@ class JobServiceStub(object):
                 '/towpath.v1.JobService/WaitJob',
                 request_serializer=towpath_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
                 response_deserializer=towpath_dot_v1_dot_job__service__pb2.WaitJobResponse.FromString,
+                _registered_method=True)
+        self.WaitJobs = channel.unary_unary(
+                '/towpath.v1.JobService/WaitJobs',
+                request_serializer=towpath_dot_v1_dot_job__service__pb2.WaitJobsRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_job__service__pb2.WaitJobsResponse.FromString,
                 _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/towpath.v1.JobService/WatchJob',
@@ -175,6 +185,13 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCancelJobs(self, request, context):
+        """Cancels many jobs, each as CancelJob does. A job that does not exist is left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PauseJob(self, request, context):
         """Holds a job back. One that runs is stopped, and starts again when it is resumed.
         """
@@ -198,6 +215,13 @@ class JobServiceServicer(object):
 
     def WaitJob(self, request, context):
         """Answers when the job is final, when it changed, or when the wait is over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitJobs(self, request, context):
+        """Answers when some of the jobs are final, or when the wait is over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -284,6 +308,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=towpath_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=towpath_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
             ),
+            'BatchCancelJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCancelJobs,
+                    request_deserializer=towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsResponse.SerializeToString,
+            ),
             'PauseJob': grpc.unary_unary_rpc_method_handler(
                     servicer.PauseJob,
                     request_deserializer=towpath_dot_v1_dot_job__service__pb2.PauseJobRequest.FromString,
@@ -303,6 +332,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.WaitJob,
                     request_deserializer=towpath_dot_v1_dot_job__service__pb2.WaitJobRequest.FromString,
                     response_serializer=towpath_dot_v1_dot_job__service__pb2.WaitJobResponse.SerializeToString,
+            ),
+            'WaitJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitJobs,
+                    request_deserializer=towpath_dot_v1_dot_job__service__pb2.WaitJobsRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_job__service__pb2.WaitJobsResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -536,6 +570,33 @@ class JobService(object):
             _registered_method=True)
 
     @staticmethod
+    def BatchCancelJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.JobService/BatchCancelJobs',
+            towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsRequest.SerializeToString,
+            towpath_dot_v1_dot_job__service__pb2.BatchCancelJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PauseJob(request,
             target,
             options=(),
@@ -633,6 +694,33 @@ class JobService(object):
             '/towpath.v1.JobService/WaitJob',
             towpath_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
             towpath_dot_v1_dot_job__service__pb2.WaitJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.JobService/WaitJobs',
+            towpath_dot_v1_dot_job__service__pb2.WaitJobsRequest.SerializeToString,
+            towpath_dot_v1_dot_job__service__pb2.WaitJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class JobServiceStub:
     """Deletes a final job with its logs."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """Cancels a job: at once where it waits, after its grace where it runs. A final job stays as it is."""
+    BatchCancelJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchCancelJobsRequest, _job_service_pb2.BatchCancelJobsResponse]
+    """Cancels many jobs, each as CancelJob does. A job that does not exist is left out."""
     PauseJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_service_pb2.PauseJobResponse]
     """Holds a job back. One that runs is stopped, and starts again when it is resumed."""
     ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]
@@ -55,6 +57,8 @@ class JobServiceStub:
     """Queues a final job again, with a new budget of attempts."""
     WaitJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobRequest, _job_service_pb2.WaitJobResponse]
     """Answers when the job is final, when it changed, or when the wait is over."""
+    WaitJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobsRequest, _job_service_pb2.WaitJobsResponse]
+    """Answers when some of the jobs are final, or when the wait is over."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """The job now, and after each change, until it is final. Changes in quick succession are told as one."""
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
@@ -89,6 +93,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Deletes a final job with its logs."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Cancels a job: at once where it waits, after its grace where it runs. A final job stays as it is."""
+    BatchCancelJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchCancelJobsRequest, _job_service_pb2.BatchCancelJobsResponse]  # type: ignore[assignment]
+    """Cancels many jobs, each as CancelJob does. A job that does not exist is left out."""
     PauseJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.PauseJobRequest, _job_service_pb2.PauseJobResponse]  # type: ignore[assignment]
     """Holds a job back. One that runs is stopped, and starts again when it is resumed."""
     ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
@@ -97,6 +103,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Queues a final job again, with a new budget of attempts."""
     WaitJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobRequest, _job_service_pb2.WaitJobResponse]  # type: ignore[assignment]
     """Answers when the job is final, when it changed, or when the wait is over."""
+    WaitJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobsRequest, _job_service_pb2.WaitJobsResponse]  # type: ignore[assignment]
+    """Answers when some of the jobs are final, or when the wait is over."""
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """The job now, and after each change, until it is final. Changes in quick succession are told as one."""
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
@@ -172,6 +180,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels a job: at once where it waits, after its grace where it runs. A final job stays as it is."""
 
     @_abc_1.abstractmethod
+    def BatchCancelJobs(
+        self,
+        request: _job_service_pb2.BatchCancelJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.BatchCancelJobsResponse, _abc.Awaitable[_job_service_pb2.BatchCancelJobsResponse]]:
+        """Cancels many jobs, each as CancelJob does. A job that does not exist is left out."""
+
+    @_abc_1.abstractmethod
     def PauseJob(
         self,
         request: _job_service_pb2.PauseJobRequest,
@@ -202,6 +218,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.WaitJobResponse, _abc.Awaitable[_job_service_pb2.WaitJobResponse]]:
         """Answers when the job is final, when it changed, or when the wait is over."""
+
+    @_abc_1.abstractmethod
+    def WaitJobs(
+        self,
+        request: _job_service_pb2.WaitJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.WaitJobsResponse, _abc.Awaitable[_job_service_pb2.WaitJobsResponse]]:
+        """Answers when some of the jobs are final, or when the wait is over."""
 
     @_abc_1.abstractmethod
     def WatchJob(

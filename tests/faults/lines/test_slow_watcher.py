@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from support.proxy import Proxy, Way, proxy
 from support.rpc_stage import Stage, info_of
 from support.stage import settled
 from towpath import AsyncClient
-from towpath._async.completions import completions
-from towpath.v1 import job_service_pb2
+from towpath._async.completions import AsyncCompletions
+from towpath.v1 import job_pb2, job_service_pb2
 from towpath_server.core.job import Job
 from towpath_server.core.records import Principal, Role
 from towpath_server.scheduler import watchers
@@ -74,9 +74,11 @@ class Seen:
         self.listings += 1
         return await self._find(*words)
 
-    def watch_all(self, principal: Principal, wanted: JobFilter, from_sequence: int) -> AsyncGenerator[Told]:
+    def watch_all(
+        self, principal: Principal, wanted: JobFilter, from_sequence: int, *, whole: bool
+    ) -> AsyncGenerator[Told]:
         self.starts.append(from_sequence)
-        return self._watch_all(principal, wanted, from_sequence)
+        return self._watch_all(principal, wanted, from_sequence, whole=whole)
 
 
 @dataclass(frozen=True)
@@ -153,17 +155,26 @@ async def test_line_12_a_slow_watcher_is_dropped_with_a_sequence_and_goes_on_fro
             task.cancel()
 
 
+async def ids(ended: AsyncIterator[list[job_pb2.Job]]) -> AsyncIterator[str]:
+    """One after the other."""
+    async for jobs in ended:
+        for job in jobs:
+            yield job.job_id
+
+
 @asynccontextmanager
 async def following(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Following]:
     """The client's own watch of its jobs, through a network that can be broken."""
     async with rpc_stage.stage(SqliteStore(folder / "towpath.db")) as at, proxy(at.address) as network:
         seen = Seen(at.scheduler.jobs, monkeypatch)
         async with AsyncClient(network.address, at.tokens[Role.ADMIN]) as client:
-            ended = completions(client._connection, GROUP)
-            yield Following(at, network, ended)
-            await ended.aclose()
-    # It asked for a list at the very first, and never again: it went on where it was.
-    assert seen.listings == 1
+            completions = AsyncCompletions(client._connection, GROUP)
+            async with aclosing(aiter(completions)) as ended:
+                # It stands: what ends from now on is told.
+                assert await anext(ended) == []
+                yield Following(at, network, ids(ended))
+    # It never asked for a list: it went on where it was.
+    assert seen.listings == 0
     assert len(seen.starts) > 1
     assert seen.starts[0] == 0
     assert 1 < seen.starts[1] <= seen.starts[-1]
