@@ -9,11 +9,12 @@ def main() -> None:
     """Run the scheduler."""
     try:
         from towpath_server import command
+
+        command.main()
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("towpath"):
             raise
         sys.exit(f"towpath-server: {missing.name} is not installed. Install it all: pip install 'towpath[server]'")
-    command.main()
 
 
 if __name__ == "__main__":

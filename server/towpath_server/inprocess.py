@@ -124,8 +124,14 @@ def _environment(address: Address, folder: Path) -> Iterator[None]:
 class _Loop:
     """An event loop in a thread of its own, running one thing that says when it is ready and is told when to stop."""
 
-    def __init__(self, name: str, run: Callable[[Callable[[], None], asyncio.Event], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[Callable[[], None], asyncio.Event], Awaitable[None]],
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
         self._run = run
+        self._loop_factory = loop_factory
         self._ready = threading.Event()
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,7 +154,8 @@ class _Loop:
 
     def _main(self) -> None:
         try:
-            asyncio.run(self._serve())
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             self._error = error
         finally:
@@ -165,7 +172,7 @@ class _Scheduler:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._address: Address | None = None
-        self._loop = _Loop("towpath-scheduler", self._serve)
+        self._loop = _Loop("towpath-scheduler", self._serve, app.loop_factory())
 
     def start(self) -> Address:
         """Start, and give the address."""

@@ -134,6 +134,9 @@ class Settings(_StoreSettings):
     drain_grace: float = Field(default=10.0, ge=0, description="longest time to stop in (seconds)")
     log_level: str = Field(default="info", description="debug, info, warning or error")
     log_json: bool = Field(default=False, description="write logs as JSON lines")
+    profile_stages: bool = Field(
+        default=False, description="measure each stage; SIGUSR1 and the end write a table to standard error"
+    )
     version: CliSuppress[Annotated[bool, Field(description="print the version")]] = False
 
     @field_validator("log_level")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from support.rpc_stage import Stage, info_of, raw_unary, status_of
 from towpath.v1 import admin_service_pb2, job_service_pb2
+from towpath_server.core.records import Principal
 from towpath_server.rpc import auth, rules
 from towpath_server.scheduler.messages import Told
 
@@ -27,7 +29,7 @@ def boom(*_: Any) -> NoReturn:
     raise Boom(SECRET)
 
 
-async def watch_boom(*_: Any) -> AsyncIterator[Told]:
+async def watch_boom(*_: Any, **__: Any) -> AsyncIterator[Told]:
     yield Told((), 1)
     raise Boom(SECRET)
 
@@ -140,3 +142,20 @@ async def test_a_watch_that_is_cancelled_leaves_nothing_behind(stage: Stage) -> 
     await stage.create()
     served = [task for task in asyncio.all_tasks() - before if "WatchJobs" in task.get_name()]
     assert all(task.done() or task.cancelling() for task in served)
+
+
+async def test_a_call_leaves_nothing_of_ours_to_the_garbage_collector(stage: Stage) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for _ in range(20):
+            await stage.create()
+        gc.collect()
+        left = [type(one) for one in gc.garbage]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    # grpc's own: a handful of small objects for each call.
+    assert left.count(asyncio.Task) + left.count(Principal) < 20

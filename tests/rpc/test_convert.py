@@ -170,10 +170,11 @@ def test_a_spec_that_does_not_fit_beside_its_result_gives_way() -> None:
 
 def test_a_watch_can_go_on_from_each_message_of_a_long_telling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "MAX_EVENTS_BYTES", 1)
+    read = job_service_pb2.WatchJobsResponse.FromString
     changed = [a_job(Definition(tenant="t", user="u", job_type="echo"), sequence=number) for number in (3, 5, 8)]
-    messages = list(jobs.events_to_proto(Told(changed, 9)))
+    messages = [read(raw) for raw in jobs.events_to_bytes(Told(changed, 9))]
     assert [(len(message.events), message.sequence) for message in messages] == [(1, 3), (1, 5), (1, 9)]
-    assert [message.sequence for message in jobs.events_to_proto(Told((), 9))] == [9]
+    assert [message.sequence for message in map(read, jobs.events_to_bytes(Told((), 9)))] == [9]
 
 
 def test_an_unset_field_of_an_update_means_the_default() -> None:

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2, unknown_fields
 
 from support.rpc_stage import Stage, status_of, violations_of
 from towpath.v1 import job_pb2, job_service_pb2, queue_service_pb2, worker_service_pb2
-from towpath_server.rpc import rules
+from towpath_server.rpc import ruled, rules
 
 
 def found(message: Any) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _patterns() -> set[str]:
                 walk(unknown_fields.UnknownFieldSet(field.options))
             messages(message.nested_type)
 
-    for file in rules.rules_file().file:
+    for file in ruled.rules_file().file:
         if file.package == "towpath.v1":
             messages(file.message_type)
     return texts

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from towpath_server.rpc.shares import LEAST, Shares
+from towpath_server.rpc.shares import LEAST, THERE, Shares
 
 
 class Desk:
@@ -20,7 +21,7 @@ class Desk:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.under_way: list[str] = []
         # What goes on though the caller is gone.
-        self.rest: list[asyncio.Future[None]] = []
+        self.rest: list[asyncio.Future[Any]] = []
 
     async def call(self, name: str, user: str, size: int) -> None:
         self._ends[name] = asyncio.Event()
@@ -103,12 +104,13 @@ async def test_a_caller_that_goes_away_gives_its_share_back(gone: str) -> None:
 
 async def test_what_is_carried_out_though_its_caller_is_gone_counts_until_it_is_done() -> None:
     async with desk() as at:
-        at.rest.append(asyncio.get_running_loop().create_future())
+        goes_on: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        at.rest.append(goes_on)
         await at.call("gone", "user", 8 * LEAST)
         await at.call("next", "user", 8 * LEAST)
         await at.cancel("gone")
         assert at.under_way == []
-        at.rest[0].set_result(None)
+        goes_on.set_result(None)
         await at.turn()
         assert at.under_way == ["next"]
 
@@ -123,3 +125,22 @@ async def test_a_caller_that_goes_away_in_its_very_turn_gives_it_to_the_next() -
         await asyncio.sleep(0)
         await at.cancel("second")
         assert at.under_way == ["third"]
+
+
+async def test_while_others_are_there_a_share_is_smaller() -> None:
+    now = 100.0
+    shares = Shares(10 * LEAST, 5 * LEAST, lambda: now)
+    await shares.begin("flood", 5 * LEAST)
+    await shares.begin("flood", 5 * LEAST)
+    shares.end("flood", 5 * LEAST)
+    await shares.begin("other", LEAST)
+    shares.end("other", LEAST)
+    second = asyncio.ensure_future(shares.begin("flood", 5 * LEAST))
+    await asyncio.sleep(0)
+    assert not second.done()
+    shares.end("flood", 5 * LEAST)
+    await second
+    # Alone again.
+    now += THERE
+    await shares.begin("flood", 5 * LEAST)
+    assert not shares._lines["flood"].waiting

@@ -126,7 +126,7 @@ class Stage:
 
     def profiles(self) -> int:
         """How many kinds of workers the board remembers."""
-        return len({profile for _, profile in self.scheduler.timers._state.board._fits})
+        return len(self.scheduler.timers._state.board._demands._kinds)
 
 
 async def settled(condition: Callable[[], bool], *, seconds: float = 10) -> None:

@@ -16,7 +16,7 @@ from towpath_server.core.errors import Draining, TowpathError, Unauthenticated
 from towpath_server.rpc import auth, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
-from towpath_server.rpc.shares import MUCH, Shares
+from towpath_server.rpc.shares import AMONG_OTHERS, MUCH, SHARE, Shares
 from towpath_server.scheduler.state import CARRIED_OUT
 
 # Handlers are untyped in grpc: one of its four behaviors is set.
@@ -25,11 +25,21 @@ Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
 # What waits for something to happen takes nothing away from anybody.
-WAITING = frozenset({"/towpath.v1.JobService/WaitJob", "/towpath.v1.WorkerService/LeaseJobs"})
+WAITING = frozenset(
+    f"/towpath.v1.{name}" for name in ("JobService/WaitJob", "JobService/WaitJobs", "WorkerService/LeaseJobs")
+)
 
 
-# What does much for a small request.
-HEAVY = frozenset({f"/towpath.v1.JobService/{name}" for name in ("BatchCreateJobs", "ListJobs")})
+# What does much for a small request: what writes many jobs, and what may look at all of them, which has a share of its
+# own: whoever looks keeps only others of his own looks waiting.
+HEAVY = frozenset({f"/towpath.v1.JobService/{name}" for name in ("BatchCreateJobs", "BatchCancelJobs")})
+LOOKING = frozenset(
+    f"/towpath.v1.{name}"
+    for name in (
+        *("JobService/ListJobs", "JobService/GetJobStats", "JobService/ExplainJob", "AdminService/GetStats"),
+        *("QueueService/ListQueues", "QueueService/GetQueue", "QueueService/PeekQueue"),
+    )
+)
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -38,7 +48,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     def __init__(self, access: auth.Authenticator, calls: Calls) -> None:
         self._access = access
         self._calls = calls
-        self._shares = Shares()
+        self._shares, self._looks = Shares(SHARE, AMONG_OTHERS), Shares()
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -53,7 +63,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         return self._wrapped[method]
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        parse, write = _parser(method, handler.request_deserializer), handler.response_serializer
+        parse, write = _parser(method, handler.request_deserializer), _writer(handler.response_serializer)
         if handler.unary_unary is not None:
             unary = self._unary(method, handler.unary_unary, parse)
             return grpc.unary_unary_rpc_method_handler(unary, response_serializer=write)
@@ -66,14 +76,17 @@ class Boundary(grpc.aio.ServerInterceptor):
         raise TypeError(f"{method}: no RPC of ours streams requests alone")
 
     def _unary(self, method: str, behavior: Handler, parse: Callable[[bytes], Message]) -> Handler:
+        shares = self._looks if method in LOOKING else self._shares
+        least = MUCH if method in HEAVY | LOOKING else 0
+
         async def unary(raw: bytes, context: ServicerContext) -> Any:
             async with self._guarded(method, context) as call:
                 if call.principal is None or method in WAITING:
                     return await behavior(parse(raw), context)
                 user = (call.principal.tenant, call.principal.user)
-                carried_out: list[asyncio.Task[Any]] = []
+                carried_out: list[asyncio.Future[Any]] = []
                 CARRIED_OUT.set(carried_out)
-                async with self._shares.of(user, max(len(raw), MUCH * (method in HEAVY)), carried_out):
+                async with shares.of(user, max(len(raw), least), carried_out):
                     return await behavior(parse(raw), context)
 
         return unary
@@ -109,7 +122,7 @@ class _Guard:
         self._context = context
 
     async def __aenter__(self) -> Call:
-        self._call = self._calls.enter()
+        self._call = self._calls.enter(self._method)
         try:
             self._call.principal = auth.admit(self._access, self._method, self._context.invocation_metadata())
         except BaseException as error:
@@ -157,10 +170,15 @@ def _parser(method: str, deserialize: Callable[[bytes], Message]) -> Callable[[b
         except (DecodeError, ValueError) as error:
             raise status.MalformedRequest(method=name) from error
         if ruled:
-            rules.check(message)
+            rules.check(message, raw)
         return message
 
     return parse
+
+
+def _writer(serialize: Callable[[Message], bytes]) -> Callable[[Message | bytes], bytes]:
+    """Large answers come put together already, as bytes."""
+    return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
 
 
 def _is_ours(method: str) -> bool:

@@ -15,6 +15,7 @@ class Call:
     `idle` while it waits for nobody but its client: the server's end need not wait for it. `ended` once it did not.
     """
 
+    method: str = ""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     principal: Principal | None = None
     cut: bool = False
@@ -28,15 +29,19 @@ class Calls:
     def __init__(self) -> None:
         self._under_way: set[Call] = set()
 
-    def enter(self) -> Call:
-        """The call that this task begins to serve."""
-        call = Call()
+    def enter(self, method: str) -> Call:
+        """The call of this method that this task begins to serve."""
+        call = Call(method)
         self._under_way.add(call)
         return call
 
     def leave(self, call: Call) -> None:
         """It is served."""
         self._under_way.discard(call)
+
+    def served_by(self, task: asyncio.Task[object] | None) -> str | None:
+        """The method that this task serves."""
+        return next((call.method for call in self._under_way if call.task is task), None) if task is not None else None
 
     @property
     def busy(self) -> bool:

@@ -19,16 +19,16 @@ from towpath.v1 import (
     fleet_service_pb2,
     job_pb2,
     job_service_pb2,
-    model_pb2,
     model_service_pb2,
     queue_service_pb2,
-    table_pb2,
     worker_service_pb2,
 )
 from towpath_server.core.errors import Violation
 from towpath_server.rpc import pages
 from towpath_server.rpc.convert import ids
 from towpath_server.rpc.convert.new_jobs import BUILT_IN_TYPES, CHANGEABLE, is_etag
+from towpath_server.rpc.convert.wire import varint
+from towpath_server.rpc.sound import OPAQUE
 
 # Room for a result beside it in one message, see `convert/jobs.py`.
 MAX_JOB_BYTES = 3_500_000
@@ -39,31 +39,51 @@ LATEST_SCHEDULE = 4_102_444_800
 
 # A double that is NaN or infinite, as the number_value of a Value. Other bytes may look so too.
 _NOT_FINITE = re.compile(rb"\x11.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
-# Opaque to the scheduler: a NUL in there does no harm.
-_OPAQUE = {struct_pb2.Struct.DESCRIPTOR.full_name, table_pb2.InlineTable.DESCRIPTOR.full_name}
-_OPAQUE.add(model_pb2.Model.DESCRIPTOR.full_name)
+# What leads from a Value to the one inside it: struct_value and list_value.
+_VALUE_TAGS = (b"\x2a", b"\x32", b"\xaa", b"\xb2")
+_SURE_LEVELS = 25
 
-Check = Callable[[Any], Iterator[Violation]]
+Check = Callable[[Any, bytes], Iterator[Violation]]
 
 
 def violations(message: Message, raw: bytes) -> list[Violation]:
     """Everything that is wrong with a message beyond the rules of the protos; `raw` is the message, serialized."""
     check = _CHECKS.get(type(message))
-    found = list(check(message)) if check is not None else []
-    if b"\0" in raw and not isinstance(message, worker_service_pb2.ReportJobsRequest):
-        found += [Violation(path, "must not contain a NUL character") for path in _with_nul(message)]
-    return found
+    return list(check(message, raw)) if check is not None else []
 
 
-def _create(request: job_service_pb2.CreateJobRequest, at: str = "") -> Iterator[Violation]:
-    job, path = request.job, f"{at}job"
-    bytes_ = job.ByteSize()
+def with_nul(message: Message, raw: bytes) -> list[Violation]:
+    """All text in a message that has a NUL in it. Reports bring what handlers wrote: there it does no harm."""
+    if b"\0" not in raw or isinstance(message, worker_service_pb2.ReportJobsRequest):
+        return []
+    return [Violation(path, "must not contain a NUL character") for path in _with_nul(message)]
+
+
+def _create(request: job_service_pb2.CreateJobRequest, raw: bytes) -> Iterator[Violation]:
+    bytes_ = request.job.ByteSize() if len(raw) > MAX_JOB_BYTES else 0
     if bytes_ > MAX_JOB_BYTES:
         yield Violation(
-            path, f"has {bytes_} bytes, at most {MAX_JOB_BYTES} can be taken: put the data in a file and give its path"
+            "job", f"has {bytes_} bytes, at most {MAX_JOB_BYTES} can be taken: put the data in a file and give its path"
         )
         return
-    yield from _asked_for(job, path)
+    yield from _new_job(request.job, "job", _may_be_not_finite(raw))
+    if not _fits_a_lease(raw):
+        yield Violation("job", "is nested too deep: at most about 30 levels can be sent to a worker")
+
+
+def _batch_create(request: job_service_pb2.BatchCreateJobsRequest, raw: bytes) -> Iterator[Violation]:
+    # Its jobs lie as deep as in a lease: what could be parsed can be sent to a worker.
+    if len(raw) > MAX_JOB_BYTES:
+        yield Violation("requests", f"have {len(raw)} bytes, at most {MAX_JOB_BYTES} can be taken: send fewer")
+        return
+    not_finite = _may_be_not_finite(raw)
+    for index, one in enumerate(request.requests):
+        yield from _new_job(one.job, f"requests[{index}].job", not_finite)
+
+
+def _new_job(job: job_pb2.Job, path: str, not_finite: bool) -> Iterator[Violation]:
+    if not_finite or job.HasField("annotations"):
+        yield from _asked_for(job, path)
     if job.custom.type in BUILT_IN_TYPES:
         yield Violation(
             f"{path}.custom.type", f"`{job.custom.type}` is built in: give {path}.{job.custom.type} instead"
@@ -71,26 +91,14 @@ def _create(request: job_service_pb2.CreateJobRequest, at: str = "") -> Iterator
     if job.HasField("schedule_time") and not 0 <= job.schedule_time.seconds < LATEST_SCHEDULE:
         yield Violation(f"{path}.schedule_time", "must lie between 1970 and 2100")
     # Who sets one of these believes that a key is there.
-    if not job.dedupe_key and job.conflict_policy > job_pb2.CONFLICT_POLICY_REJECT:
+    if job.conflict_policy > job_pb2.CONFLICT_POLICY_REJECT and not job.dedupe_key:
         yield Violation(f"{path}.conflict_policy", "asks for a dedupe_key, and there is none")
-    labels = job.requirements.worker_labels.items()
+    labels = job.requirements.worker_labels.items() if job.HasField("requirements") else ()
     if any(len(text) > MAX_LABEL for label in labels for text in label):
         yield Violation(f"{path}.requirements.worker_labels", f"must have at most {MAX_LABEL} characters each")
-    if not _fits_a_lease(job):
-        yield Violation(path, "is nested too deep: at most about 30 levels can be sent to a worker")
 
 
-def _batch_create(request: job_service_pb2.BatchCreateJobsRequest) -> Iterator[Violation]:
-    if request.ByteSize() > MAX_JOB_BYTES:
-        yield Violation(
-            "requests", f"have {request.ByteSize()} bytes, at most {MAX_JOB_BYTES} can be taken: send fewer"
-        )
-        return
-    for index, one in enumerate(request.requests):
-        yield from _create(one, f"requests[{index}].")
-
-
-def _update(request: job_service_pb2.UpdateJobRequest) -> Iterator[Violation]:
+def _update(request: job_service_pb2.UpdateJobRequest, raw: bytes) -> Iterator[Violation]:
     yield from _id(ids.JOB, "job.job_id", request.job.job_id)
     yield from _asked_for(request.job, "job")
     if not is_etag(request.job.etag):
@@ -104,32 +112,33 @@ def _update(request: job_service_pb2.UpdateJobRequest) -> Iterator[Violation]:
             )
 
 
-def _seen(request: job_service_pb2.WaitJobRequest | job_service_pb2.RetryJobRequest) -> Iterator[Violation]:
+def _seen(request: job_service_pb2.WaitJobRequest | job_service_pb2.RetryJobRequest, raw: bytes) -> Iterator[Violation]:
     if not is_etag(request.etag):
         yield Violation("etag", "must be the etag of the job as it was read, or empty")
 
 
 def _filtered(
     request: job_service_pb2.ListJobsRequest | job_service_pb2.WatchJobsRequest | job_service_pb2.GetJobStatsRequest,
+    raw: bytes,
 ) -> Iterator[Violation]:
     if request.filter.worker_id:
         yield from _id(ids.WORKER, "filter.worker_id", request.filter.worker_id)
     if isinstance(request, job_service_pb2.ListJobsRequest):
-        yield from _page(request)
+        yield from _page(request, raw)
 
 
-def _page(request: pages.PageRequest) -> Iterator[Violation]:
+def _page(request: pages.PageRequest, raw: bytes) -> Iterator[Violation]:
     if not pages.is_own(request):
         yield Violation("page_token", "is not from this list: repeat the request that gave it, or begin with none")
 
 
-def _models(request: model_service_pb2.ListModelsRequest) -> Iterator[Violation]:
+def _models(request: model_service_pb2.ListModelsRequest, raw: bytes) -> Iterator[Violation]:
     if request.worker_id:
         yield from _id(ids.WORKER, "worker_id", request.worker_id)
-    yield from _page(request)
+    yield from _page(request, raw)
 
 
-def _register(request: worker_service_pb2.RegisterWorkerRequest) -> Iterator[Violation]:
+def _register(request: worker_service_pb2.RegisterWorkerRequest, raw: bytes) -> Iterator[Violation]:
     for index, model in enumerate(request.models):
         yield from _id(ids.MODEL, f"models[{index}].model_id", model.model_id)
     for index, lease in enumerate(request.held_leases):
@@ -138,17 +147,18 @@ def _register(request: worker_service_pb2.RegisterWorkerRequest) -> Iterator[Vio
 
 def _session(
     request: worker_service_pb2.LeaseJobsRequest | worker_service_pb2.DeregisterWorkerRequest,
+    raw: bytes,
 ) -> Iterator[Violation]:
     yield from _id(ids.WORKER, "worker_id", request.worker_id)
 
 
-def _sync(request: worker_service_pb2.SyncModelsRequest) -> Iterator[Violation]:
+def _sync(request: worker_service_pb2.SyncModelsRequest, raw: bytes) -> Iterator[Violation]:
     yield from _id(ids.WORKER, "worker_id", request.worker_id)
     for index, model in enumerate(request.models):
         yield from _id(ids.MODEL, f"models[{index}].model_id", model.model_id)
 
 
-def _report(request: worker_service_pb2.ReportJobsRequest) -> Iterator[Violation]:
+def _report(request: worker_service_pb2.ReportJobsRequest, raw: bytes) -> Iterator[Violation]:
     for index, report in enumerate(request.reports):
         match report.WhichOneof("event"):
             case "heartbeat":
@@ -231,12 +241,18 @@ def _numbers(value: struct_pb2.Value) -> Iterator[float]:
                 waiting.extend(one.list_value.values)
 
 
-def _fits_a_lease(job: job_pb2.Job) -> bool:
-    # Readers stop at 100 levels, and in a lease a job lies deeper than in a request.
+def _may_be_not_finite(raw: bytes) -> bool:
+    # The last byte of such a double. Text in ASCII has neither of the two.
+    return b"\x7f" in raw or b"\xff" in raw
+
+
+def _fits_a_lease(raw: bytes) -> bool:
+    # Readers stop at 100 levels. In a batch a job lies as deep as in a lease, and one level deeper than in a request of
+    # its own. Each level of a value has one of these tags, as short as it is or with the first bit set.
+    if sum(map(raw.count, _VALUE_TAGS)) <= _SURE_LEVELS:
+        return True
     try:
-        worker_service_pb2.LeaseJobsResponse.FromString(
-            worker_service_pb2.LeaseJobsResponse(leases=[worker_service_pb2.Lease(job=job)]).SerializeToString()
-        )
+        job_service_pb2.BatchCreateJobsRequest.FromString(b"\x0a" + varint(len(raw)) + raw)
     except (DecodeError, ValueError):
         return False
     return True
@@ -248,7 +264,7 @@ def _with_nul(message: Message, at: str = "") -> Iterator[str]:
         if field.type == descriptor.FieldDescriptor.TYPE_STRING:
             if any("\0" in text for text in ([value] if isinstance(value, str) else value)):
                 yield path
-        elif field.message_type is None or field.message_type.full_name in _OPAQUE:
+        elif field.message_type is None or field.message_type.full_name in OPAQUE:
             continue
         elif field.message_type.GetOptions().map_entry:
             if any(isinstance(text, str) and "\0" in text for pair in value.items() for text in pair):

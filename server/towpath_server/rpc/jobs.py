@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from towpath.v1 import job_service_pb2 as pb
 from towpath.v1 import job_service_pb2_grpc
+from towpath_server.core.errors import JobNotFound
+from towpath_server.core.job import Job
 from towpath_server.rpc import pages
 from towpath_server.rpc.auth import caller
 from towpath_server.rpc.convert import ids, records
 from towpath_server.rpc.convert.jobs import (
     BASIC,
     FULL,
+    RESULT,
     attempt_to_proto,
-    events_to_proto,
+    created_to_bytes,
+    events_to_bytes,
     explanation_to_proto,
     job_to_proto,
     watched_job_to_proto,
@@ -23,6 +28,7 @@ from towpath_server.rpc.convert.jobs import (
 from towpath_server.rpc.convert.new_jobs import change, job_filter, new_job, revision
 from towpath_server.rpc.convert.times import SECOND, length
 from towpath_server.rpc.listing import list_jobs
+from towpath_server.rpc.slices import sliced
 from towpath_server.scheduler.jobs import Jobs
 
 LONGEST_WAIT = 60 * SECOND
@@ -39,10 +45,10 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         [job] = await self._jobs.create(caller(), [new_job(request)])
         return pb.CreateJobResponse(job=job_to_proto(job))
 
-    async def BatchCreateJobs(self, request: pb.BatchCreateJobsRequest, context: object) -> pb.BatchCreateJobsResponse:
+    async def BatchCreateJobs(self, request: pb.BatchCreateJobsRequest, context: object) -> bytes:  # type: ignore[override]
         """Creates many jobs: all of them or none."""
-        jobs = await self._jobs.create(caller(), [new_job(one) for one in request.requests])
-        return pb.BatchCreateJobsResponse(jobs=[job_to_proto(job, BASIC) for job in jobs])
+        jobs = await self._jobs.create(caller(), await sliced(new_job, request.requests))
+        return created_to_bytes(jobs)
 
     async def GetJob(self, request: pb.GetJobRequest, context: object) -> pb.GetJobResponse:
         """One job."""
@@ -69,6 +75,16 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         job = await self._jobs.cancel(caller(), _id(request.job_id), request.reason, request.force)
         return pb.CancelJobResponse(job=job_to_proto(job))
 
+    async def BatchCancelJobs(self, request: pb.BatchCancelJobsRequest, context: object) -> pb.BatchCancelJobsResponse:
+        """Cancels many jobs."""
+        cancelling = (self._jobs.cancel(caller(), _id(text), request.reason, request.force) for text in request.job_ids)
+        # Each is carried out, whatever becomes of the others.
+        outcomes = await asyncio.gather(*cancelling, return_exceptions=True)
+        found = [one for one in outcomes if not isinstance(one, JobNotFound)]
+        if refusals := [one for one in found if isinstance(one, BaseException)]:
+            raise refusals[0]
+        return pb.BatchCancelJobsResponse(jobs=[job_to_proto(one, BASIC) for one in found if isinstance(one, Job)])
+
     async def PauseJob(self, request: pb.PauseJobRequest, context: object) -> pb.PauseJobResponse:
         """Holds a job back."""
         return pb.PauseJobResponse(job=job_to_proto(await self._jobs.pause(caller(), _id(request.job_id))))
@@ -88,18 +104,27 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         job = await self._jobs.wait(caller(), _id(request.job_id), revision(request.etag), wait)
         return pb.WaitJobResponse(job=job_to_proto(job))
 
+    async def WaitJobs(self, request: pb.WaitJobsRequest, context: object) -> pb.WaitJobsResponse:
+        """Answers when some of the jobs are final, or when the wait is over."""
+        wait = length(request.wait_timeout) if request.HasField("wait_timeout") else LONGEST_WAIT
+        over = await self._jobs.wait_any(caller(), [_id(text) for text in request.job_ids], wait)
+        return pb.WaitJobsResponse(jobs=pages.within([job_to_proto(job, RESULT) for job in over]))
+
     async def WatchJob(self, request: pb.WatchJobRequest, context: object) -> AsyncIterator[pb.WatchJobResponse]:
         """The job now, and after each change, until it is final."""
         async with aclosing(self._jobs.watch(caller(), _id(request.job_id), request.from_sequence)) as jobs:
             async for job in jobs:
                 yield pb.WatchJobResponse(sequence=job.revision, job=watched_job_to_proto(job))
 
-    async def WatchJobs(self, request: pb.WatchJobsRequest, context: object) -> AsyncIterator[pb.WatchJobsResponse]:
+    async def WatchJobs(  # type: ignore[override]
+        self, request: pb.WatchJobsRequest, context: object
+    ) -> AsyncIterator[bytes]:
         """Each change of the jobs that fit the filter."""
-        wanted = job_filter(request.filter)
-        async with aclosing(self._jobs.watch_all(caller(), wanted, request.from_sequence)) as changes:
+        wanted, view = job_filter(request.filter), request.view or BASIC
+        watch = self._jobs.watch_all(caller(), wanted, request.from_sequence, whole=view != BASIC)
+        async with aclosing(watch) as changes:
             async for told in changes:
-                for message in events_to_proto(told):
+                for message in events_to_bytes(told, view):
                     yield message
 
     async def StreamJobLogs(

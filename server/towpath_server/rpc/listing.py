@@ -6,8 +6,9 @@ from towpath.v1 import job_service_pb2 as pb
 from towpath.v1 import queue_service_pb2
 from towpath_server.core.records import Principal
 from towpath_server.rpc import pages
-from towpath_server.rpc.convert.jobs import BASIC, FULL, job_to_proto
+from towpath_server.rpc.convert.jobs import BASIC, job_to_proto
 from towpath_server.rpc.convert.new_jobs import job_filter
+from towpath_server.rpc.slices import sliced
 from towpath_server.scheduler.jobs import Jobs
 from towpath_server.scheduler.queues import Queues
 
@@ -19,11 +20,11 @@ async def list_jobs(jobs: Jobs, principal: Principal, request: pb.ListJobsReques
     """A page of jobs by filter. One of whole jobs may end before page_size."""
     last = pages.after(request)
     view = request.view or BASIC
-    most = min(pages.size(request), WHOLE_JOBS) if view == FULL else pages.size(request)
+    most = min(pages.size(request), WHOLE_JOBS) if view != BASIC else pages.size(request)
     ascending = request.order_by in ("create_time", "create_time asc")
     after = int(last[0]) if last else None
     found = await jobs.find(principal, job_filter(request.filter), most + 1, after, ascending)
-    page = pages.within([job_to_proto(job, view) for job in found[:most]])
+    page = pages.within(await sliced(lambda job: job_to_proto(job, view), found[:most]))
     token = pages.token(request, (found[len(page) - 1].job_id,)) if len(page) < len(found) else ""
     return pb.ListJobsResponse(jobs=page, next_page_token=token)
 
@@ -35,6 +36,6 @@ async def peek_queue(
     last = pages.after(request)
     skip, most = int(last[0]) if last else 0, pages.size(request)
     found = await queues.peek(principal, request.name, skip, most + 1)
-    page = pages.within([job_to_proto(job, BASIC) for job in found[:most]])
+    page = pages.within(await sliced(lambda job: job_to_proto(job, BASIC), found[:most]))
     token = pages.token(request, (skip + len(page),)) if len(page) < len(found) else ""
     return queue_service_pb2.PeekQueueResponse(jobs=page, next_page_token=token)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import protovalidate
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 from towpath.v1 import job_service_pb2, worker_service_pb2
 from towpath_server.core.errors import InvalidArgument, Violation
-from towpath_server.rpc import checks
+from towpath_server.rpc import checks, ruled, sound
+
+if TYPE_CHECKING:
+    import protovalidate
 
 # What to say instead of a regular expression.
 PATTERNS: Mapping[str, str] = {
@@ -43,62 +43,63 @@ _WORDS: Mapping[str, str] = {
 }
 
 
-def check(message: Message) -> None:
-    """Raise InvalidArgument with everything that is wrong with the message."""
-    found = violations(message)
+OFTEN = (
+    *(job_service_pb2.CreateJobRequest, job_service_pb2.BatchCreateJobsRequest, job_service_pb2.GetJobRequest),
+    *(job_service_pb2.WaitJobRequest, job_service_pb2.ListJobsRequest, job_service_pb2.WatchJobsRequest),
+    *(worker_service_pb2.RegisterWorkerRequest, worker_service_pb2.LeaseJobsRequest),
+    worker_service_pb2.ReportJobsRequest,
+)
+
+
+def check(message: Message, raw: bytes | None = None) -> None:
+    """Raise InvalidArgument with everything that is wrong with the message; `raw` is what it was parsed from."""
+    found = violations(message, raw)
     if found:
         raise InvalidArgument(tuple(found))
 
 
-def violations(message: Message) -> list[Violation]:
+def violations(message: Message, raw: bytes | None = None) -> list[Violation]:
     """Everything that is wrong with the message."""
-    raw = message.SerializeToString()
-    found = [_violation(one) for one in _validator().collect_violations(_ruled(message, raw))]
+    raw = message.SerializeToString() if raw is None else raw
+    if sound.is_sure(message, raw):
+        return checks.violations(message, raw)
+    found = [_violation(one) for one in validator().collect_violations(_ruled(message, raw))]
     seen = {one.field for one in found}
-    return found + [one for one in checks.violations(message, raw) if one.field not in seen]
+    others = checks.violations(message, raw) + checks.with_nul(message, raw)
+    return found + [one for one in others if one.field not in seen]
 
 
-def rules_file() -> descriptor_pb2.FileDescriptorSet:
-    """The protos with their rules, which the committed stubs do not carry."""
-    raw = resources.files(__package__).joinpath("rules.binpb").read_bytes()
-    return descriptor_pb2.FileDescriptorSet.FromString(raw)
+def prepare() -> None:
+    """Have the functions ready for what is called all the time, so that no first call has to wait for them."""
+    for kind in OFTEN:
+        sound.prepare(kind)
 
 
 @cache
-def _validator() -> protovalidate.Validator:
+def validator() -> protovalidate.Validator:
+    """The validator, which takes a tenth of a second to import: what is sound has no need of it."""
+    import protovalidate
+
     return protovalidate.Validator()
-
-
-@cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    pool = descriptor_pool.DescriptorPool()
-    for file in rules_file().file:
-        pool.Add(file)
-    return pool
-
-
-@cache
-def _ruled_class(full_name: str) -> type[Message]:
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(full_name))
 
 
 def _ruled(message: Message, raw: bytes) -> Message:
     """The message with its rules, without what no rule looks at: the validator takes microseconds for each value."""
     # The fields of a class that is made here are not known to mypy.
-    ruled: Any = _ruled_class(message.DESCRIPTOR.full_name).FromString(raw)
+    copy: Any = ruled.message_class(message.DESCRIPTOR.full_name).FromString(raw)
     match message:
         case job_service_pb2.CreateJobRequest() | job_service_pb2.UpdateJobRequest():
-            _lighten(ruled)
+            _lighten(copy)
         case job_service_pb2.BatchCreateJobsRequest():
-            for request in ruled.requests:
+            for request in copy.requests:
                 _lighten(request)
         case worker_service_pb2.RegisterWorkerRequest() | worker_service_pb2.SyncModelsRequest():
-            for model in ruled.models:
+            for model in copy.models:
                 model.Clear()
         case worker_service_pb2.ReportJobsRequest():
-            for report in ruled.reports:
+            for report in copy.reports:
                 report.Clear()
-    return cast("Message", ruled)
+    return cast("Message", copy)
 
 
 def _lighten(request: Any) -> None:

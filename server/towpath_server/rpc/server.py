@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from towpath.v1 import (
     admin_service_pb2_grpc,
@@ -28,6 +27,7 @@ from towpath_server.rpc.fleet import FleetServicer
 from towpath_server.rpc.jobs import JobServicer
 from towpath_server.rpc.models import ModelServicer
 from towpath_server.rpc.queues import QueueServicer
+from towpath_server.rpc.reflecting import reflecting
 from towpath_server.rpc.workers import WorkerServicer
 from towpath_server.scheduler import Scheduler
 
@@ -86,6 +86,10 @@ class RpcServer:
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self.server.start()
 
+    def serving(self, task: asyncio.Task[object] | None) -> str | None:
+        """Which method this task serves, if any."""
+        return self._calls.served_by(task)
+
     async def drain(self) -> None:
         """Tell those who ask for its health that it stops; calls go on."""
         await self._health.enter_graceful_shutdown()
@@ -135,7 +139,7 @@ def make_server(
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(scheduler.admin), server)
     served = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(served, server)
-    reflection.enable_server_reflection([*SERVICES, HEALTH, reflection.SERVICE_NAME], server)
+    server.add_generic_rpc_handlers((reflecting([*SERVICES, HEALTH]),))
     return RpcServer(server, _bind(server, f"{_bracketed(host)}:{port}", tls), served, calls)
 
 

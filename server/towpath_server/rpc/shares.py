@@ -7,14 +7,20 @@ makes everybody else wait for all of them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-# What of one user's may be under way, in bytes of requests: 64 single jobs, or two batches, which fill a commit.
-SHARE = 32 * 1024
+# What of one user's may be under way, in bytes of requests: 128 single jobs, or two batches, so that one is taken in
+# while the other is written.
+SHARE = 64 * 1024
+# ... and while others are there as well: one batch, so that not every commit has one of theirs for others to wait for.
+# And how long somebody counts as there (seconds).
+AMONG_OTHERS = SHARE // 2
+THERE = 1.0
 # What the smallest call counts for, and one that does much however small its request is.
 LEAST = 512
 MUCH = SHARE // 2
@@ -29,40 +35,54 @@ class _Line:
 class Shares:
     """Who has how much under way."""
 
-    def __init__(self, share: int = SHARE) -> None:
+    def __init__(
+        self, share: int = SHARE, among_others: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._share = share
+        self._among_others = share if among_others is None else among_others
+        self._clock = clock
+        # Who came last, and when last somebody else came than before.
+        self._last: Hashable = None
+        self._others_until = 0.0
         self._lines: dict[Hashable, _Line] = {}
 
-    @asynccontextmanager
-    async def of(self, user: Hashable, size: int, rest: Sequence[asyncio.Future[Any]] = ()) -> AsyncIterator[None]:
+    def of(
+        self, user: Hashable, size: int, rest: list[asyncio.Future[Any]] | None = None
+    ) -> AbstractAsyncContextManager[None]:
         """A call of `size` bytes: it begins when the user's share has room for it, or has nothing else in it.
 
         A user's calls begin in the order in which they came. A call whose client has gone is under way until the `rest`
-        of it is done.
+        of it is done; the list is emptied at its end.
         """
-        weight = max(size, LEAST)
-        line = self._lines.setdefault(user, _Line())
+        return _Turn(self, user, max(size, LEAST), rest if rest is not None else [])
+
+    async def begin(self, user: Hashable, weight: int) -> None:
+        """Wait until a call of this weight may begin."""
+        if user != self._last:
+            if self._last is not None:
+                self._others_until = self._clock() + THERE
+            self._last = user
+        line = self._lines.get(user)
+        if line is None:
+            line = self._lines[user] = _Line()
         if line.waiting or not self._has_room(line, weight):
             await self._wait(line, weight)
         else:
             line.under_way += weight
-        try:
-            yield
-        finally:
-            left = [one for one in rest if not one.done()]
-            if left:
-                asyncio.gather(*left, return_exceptions=True).add_done_callback(lambda _: self._end(user, line, weight))
-            else:
-                self._end(user, line, weight)
 
-    def _end(self, user: Hashable, line: _Line, weight: int) -> None:
+    def end(self, user: Hashable, weight: int) -> None:
+        """A call that has begun is over."""
+        line = self._lines[user]
         line.under_way -= weight
         self._begin_next(line)
         if not line.under_way and not line.waiting:
-            self._lines.pop(user, None)
+            del self._lines[user]
 
     def _has_room(self, line: _Line, weight: int) -> bool:
-        return not line.under_way or line.under_way + weight <= self._share
+        if not line.under_way:
+            return True
+        share = self._share if self._clock() >= self._others_until else self._among_others
+        return line.under_way + weight <= share
 
     async def _wait(self, line: _Line, weight: int) -> None:
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,3 +104,30 @@ class Shares:
             if not begun.cancelled():
                 line.under_way += weight
                 begun.set_result(None)
+
+
+class _Turn(AbstractAsyncContextManager[None]):
+    """One call from its beginning to its end. As a generator it took twice the time."""
+
+    __slots__ = ("_rest", "_shares", "_user", "_weight")
+
+    def __init__(self, shares: Shares, user: Hashable, weight: int, rest: list[asyncio.Future[Any]]) -> None:
+        self._shares = shares
+        self._user = user
+        self._weight = weight
+        self._rest = rest
+
+    async def __aenter__(self) -> None:
+        await self._shares.begin(self._user, self._weight)
+
+    async def __aexit__(self, *error: object) -> None:
+        left = [one for one in self._rest if not one.done()]
+        # Each of them knows the context that knows this list: a cycle, left to the garbage collector.
+        self._rest.clear()
+        if left:
+            asyncio.gather(*left, return_exceptions=True).add_done_callback(self._end)
+        else:
+            self._shares.end(self._user, self._weight)
+
+    def _end(self, _: object) -> None:
+        self._shares.end(self._user, self._weight)

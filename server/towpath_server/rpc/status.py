@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 import grpc
-import structlog
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from towpath_server.core import errors
 from towpath_server.core.errors import InvalidArgument, TowpathError, Violation
+from towpath_server.log import Logger
 from towpath_server.rpc.context import ServicerContext
 
 DOMAIN = "towpath"
@@ -25,7 +25,7 @@ MAX_DETAILS_BYTES = 1024
 MAX_VALUE_BYTES = 100
 MAX_DESCRIPTION_BYTES = 200
 
-_log = structlog.get_logger("towpath.rpc")
+_log = Logger("towpath.rpc")
 
 
 class MalformedRequest(TowpathError):

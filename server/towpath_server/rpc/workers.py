@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 
 from towpath.v1 import worker_service_pb2 as pb
 from towpath.v1 import worker_service_pb2_grpc
-from towpath_server.rpc import pages
 from towpath_server.rpc.auth import caller
 from towpath_server.rpc.convert import ids
-from towpath_server.rpc.convert.jobs import MAX_JOB_BYTES
 from towpath_server.rpc.convert.models import model_record
 from towpath_server.rpc.convert.times import length
-from towpath_server.rpc.convert.workers import lease_to_proto, registered_to_proto, registration
+from towpath_server.rpc.convert.workers import leases_to_bytes, registered_to_proto, registration
 from towpath_server.rpc.reporting import report_jobs
 from towpath_server.scheduler.workers import Workers
 
@@ -28,13 +26,13 @@ class WorkerServicer(worker_service_pb2_grpc.WorkerServiceServicer):
         """Begins a session."""
         return registered_to_proto(await self._workers.register(caller(), registration(request)))
 
-    async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: object) -> pb.LeaseJobsResponse:
+    async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: object) -> bytes:  # type: ignore[override]
         """Asks for jobs and waits a while for them."""
         session = ids.read(ids.WORKER, request.worker_id), request.session_id
         wait = length(request.wait_timeout) if request.HasField("wait_timeout") else None
         jobs = await self._workers.lease(caller(), *session, request.poll_id, request.max_jobs, wait)
         # What does not fit is an offer that was never confirmed: it goes back to the head of its lane.
-        return pb.LeaseJobsResponse(leases=pages.within([lease_to_proto(job) for job in jobs], MAX_JOB_BYTES))
+        return leases_to_bytes(jobs)
 
     def ReportJobs(
         self, request_iterator: AsyncIterator[pb.ReportJobsRequest], context: object

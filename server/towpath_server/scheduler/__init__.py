@@ -9,6 +9,7 @@ from collections.abc import Callable
 from towpath_server import failpoints
 from towpath_server.core.job import DAY
 from towpath_server.core.records import Role
+from towpath_server.entropy import Entropy
 from towpath_server.scheduler.access import Access
 from towpath_server.scheduler.admin import Admin
 from towpath_server.scheduler.catalogue import Catalogue
@@ -51,7 +52,7 @@ class Scheduler:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         new_committer: Callable[[Store, Callable[[], int], OnCommit], Committer] = Committer,
     ) -> None:
-        state = State(store, clock or system_clock(), rng or random.SystemRandom(), intervals, new_committer)
+        state = State(store, clock or system_clock(), rng or Entropy(), intervals, new_committer)
         self._state = state
         self._store = store
         self.jobs = Jobs(state)

@@ -26,7 +26,7 @@ class Admin:
     async def overview(self, principal: Principal) -> Overview:
         """What the scheduler holds and does for the caller."""
         query = matching(principal, JobFilter())
-        counts = await self._state.committer.read(lambda store: store.count(query))
+        counts = await self._state.committer.scan(lambda store: store.count(query))
         now = self._state.clock.wall()
         sessions = [
             session for session in self._state.sessions if principal.owns(session.worker.tenant, session.worker.user)

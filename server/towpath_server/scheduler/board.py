@@ -5,22 +5,24 @@ A lane's head may promise too much, never too little; the claim finds the truth 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from towpath_server.core.fairness import Entry, entry_of
 from towpath_server.core.job import Definition, Requirements
-from towpath_server.core.matching import Profile, serves
+from towpath_server.core.matching import Profile
 from towpath_server.core.records import Head, Lane
+from towpath_server.scheduler.demands import Demand, Demands
 
 LaneKey = tuple[str, str, str, str, Requirements, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
-    """The lanes with work that a worker serves; `pushes` tells later whether a head has grown meanwhile."""
+    """The lanes with work that a worker serves, as a heap; `pushes` tells later whether a head has grown meanwhile."""
 
-    lanes: tuple[tuple[Lane, Head], ...]
-    pushes: Mapping[int, int]
+    entries: list[Entry]
+    pushes: int
 
 
 class Board:
@@ -29,12 +31,20 @@ class Board:
     def __init__(self, lanes: Mapping[Lane, Head | None], paused: Iterable[tuple[str, str]]) -> None:
         self._lanes = {lane.lane_id: lane for lane in lanes}
         self._by_key = {_key_of(lane): lane for lane in lanes}
-        self._heads = {lane.lane_id: head for lane, head in lanes.items() if head is not None}
-        self._pushes: dict[int, int] = {}
+        self._demands = Demands()
+        self._demand_of = {lane.lane_id: self._demands.of(lane) for lane in lanes}
+        self._heads: dict[int, Head] = {}
+        # Of the lanes with work whose queue is not paused: where they stand among the others of their demand.
+        self._entries: dict[int, Entry] = {}
+        self._pushes = 0
+        self._pushed: dict[int, int] = {}
         self._paused = set(paused)
         self._unsaved: dict[int, Lane] = {}
-        self._fits: dict[tuple[int, Profile], bool] = {}
         self._last_id = max(self._lanes, default=0)
+        # The lane that was asked for last, and for which jobs.
+        self._latest: tuple[Definition, Lane] | None = None
+        for lane, head in lanes.items():
+            self._stand(lane.lane_id, head)
 
     def lane(self, lane_id: int) -> Lane:
         """The lane."""
@@ -42,6 +52,13 @@ class Board:
 
     def obtain(self, definition: Definition) -> Lane:
         """The lane of such jobs, made where there is none."""
+        if self._latest is not None and _are_of_a_lane(self._latest[0], definition):
+            return self._latest[1]
+        lane = self._obtain(definition)
+        self._latest = (definition, lane)
+        return lane
+
+    def _obtain(self, definition: Definition) -> Lane:
         key = (
             definition.tenant,
             definition.user,
@@ -63,6 +80,7 @@ class Board:
                 concurrency_key=definition.concurrency_key,
             )
             self._lanes[lane.lane_id] = self._by_key[key] = self._unsaved[lane.lane_id] = lane
+            self._demand_of[lane.lane_id] = self._demands.of(lane)
         return lane
 
     def unsaved(self, lanes: Iterable[Lane]) -> tuple[Lane, ...]:
@@ -76,44 +94,33 @@ class Board:
 
     def push(self, lane_id: int, head: Head) -> None:
         """A job waits in the lane, or is about to."""
-        self._pushes[lane_id] = self._pushes.get(lane_id, 0) + 1
+        self._pushes += 1
+        self._pushed[lane_id] = self._pushes
         known = self._heads.get(lane_id)
         if known is None or head > known:
-            self._heads[lane_id] = head
+            self._stand(lane_id, head)
 
-    def settle(self, heads: Mapping[int, Head | None], pushes: Mapping[int, int]) -> None:
+    def settle(self, heads: Mapping[int, Head | None], pushes: int) -> None:
         """A claim has seen where these lanes stand. A lane that was pushed since keeps its promise."""
         for lane_id, head in heads.items():
-            if self._pushes.get(lane_id, 0) != pushes.get(lane_id):
-                continue
-            if head is None:
-                self._heads.pop(lane_id, None)
-            else:
-                self._heads[lane_id] = head
+            if self._pushed.get(lane_id, 0) <= pushes:
+                self._stand(lane_id, head)
 
     def eligible(self, profile: Profile, worker_id: int) -> Eligible:
         """The lanes with work for a worker."""
-        lanes = tuple(
-            (lane, head)
-            for lane_id, head in self._heads.items()
-            if self.serves(lane := self._lanes[lane_id], profile, worker_id) and not self.is_paused(lane)
-        )
-        return Eligible(lanes, {lane.lane_id: self._pushes.get(lane.lane_id, 0) for lane, _ in lanes})
+        return Eligible(self._demands.ranked(profile, worker_id), self._pushes)
+
+    def served(self, profile: Profile, worker_id: int) -> Iterator[Demand]:
+        """The same by what the lanes ask for."""
+        return self._demands.served(profile, worker_id)
 
     def serves(self, lane: Lane, profile: Profile, worker_id: int) -> bool:
         """`matching.serves`, remembered by profile."""
-        if lane.requirements.worker_id not in (None, worker_id):
-            return False
-        key = (lane.lane_id, profile)
-        fits = self._fits.get(key)
-        if fits is None:
-            fits = self._fits[key] = serves(lane, profile, worker_id)
-        return fits
+        return self._demands.fits(self._demand_of[lane.lane_id], profile, worker_id)
 
     def forget_profile(self, profile: Profile) -> None:
         """No worker looks like this any more."""
-        for key in [key for key in self._fits if key[1] == profile]:
-            del self._fits[key]
+        self._demands.forget(profile)
 
     def is_paused(self, lane: Lane) -> bool:
         """Whether the lane's queue is paused."""
@@ -122,13 +129,48 @@ class Board:
     def pause(self, tenant: str, queue: str) -> None:
         """Hand out nothing of a queue."""
         self._paused.add((tenant, queue))
+        self._stand_again(tenant, queue)
 
     def resume(self, tenant: str, queue: str) -> list[Lane]:
         """Hand out again; the queue's lanes with work."""
         self._paused.discard((tenant, queue))
-        return [
-            lane for lane_id in self._heads if (lane := self._lanes[lane_id]).tenant == tenant and lane.queue == queue
-        ]
+        return self._stand_again(tenant, queue)
+
+    def _stand_again(self, tenant: str, queue: str) -> list[Lane]:
+        lanes = [self._lanes[lane_id] for lane_id in self._heads]
+        concerned = [lane for lane in lanes if (lane.tenant, lane.queue) == (tenant, queue)]
+        for lane in concerned:
+            self._stand(lane.lane_id, self._heads[lane.lane_id])
+        return concerned
+
+    def _stand(self, lane_id: int, head: Head | None) -> None:
+        """The lane's best job stands there; None: it has none."""
+        if head is None:
+            self._heads.pop(lane_id, None)
+        else:
+            self._heads[lane_id] = head
+        entry = None if head is None or self.is_paused(self._lanes[lane_id]) else entry_of(lane_id, head)
+        before = self._entries.get(lane_id)
+        if entry == before:
+            return
+        demand = self._demand_of[lane_id]
+        if before is not None:
+            self._demands.remove(demand, self._entries.pop(lane_id))
+        if entry is not None:
+            self._entries[lane_id] = entry
+            self._demands.add(demand, entry)
+
+
+def _are_of_a_lane(one: Definition, other: Definition) -> bool:
+    """Whether these two certainly are: the jobs of a call mostly are, and then no key needs to be made and hashed."""
+    return (
+        one.requirements is other.requirements
+        and one.job_type == other.job_type
+        and one.queue == other.queue
+        and one.user == other.user
+        and one.tenant == other.tenant
+        and one.concurrency_key == other.concurrency_key
+    )
 
 
 def _key_of(lane: Lane) -> LaneKey:

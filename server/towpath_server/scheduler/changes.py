@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from towpath_server.core import lifecycle
 from towpath_server.core.attempts import finished_attempt
@@ -13,8 +14,7 @@ from towpath_server.core.job import Attempt, Job
 from towpath_server.store.base import Store
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A job before and after a commit. `reported`: its own worker brought it about."""
 
     before: Job | None

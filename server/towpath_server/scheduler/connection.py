@@ -70,13 +70,13 @@ class Connection:
 
         A worker does by that what cannot be undone: it publishes a model, or deletes it.
         """
-        accepted: set[HeldLease] = set()
-        refused: dict[HeldLease, None] = {}
+        taken: list[Reported] = []
         while self._unacked and self._unacked[0].sequence <= acked:
-            outcome = self._unacked.popleft()
-            accepted.update(outcome.accepted)
-            refused |= dict.fromkeys(outcome.refused)
-        judged = accepted | refused.keys()
+            taken.append(self._unacked.popleft())
+        refused = dict.fromkeys(lease for outcome in taken for lease in outcome.refused)
+        if not orders and not refused:
+            return []
+        judged = {lease for outcome in taken for lease in outcome.accepted} | refused.keys()
         others = [order for order in orders if order.type is not DirectiveType.ABANDON or _lease(order) not in judged]
         return others + [_abandon(lease) for lease in refused]
 
@@ -99,7 +99,7 @@ class Connection:
             # What comes late is not taken, but the result that follows may be.
             if lease in outcome.refused or session.late.get(lease.job_id) != lease.token:
                 session.order(_abandon(lease))
-        for report in reports:
+        for report in reports if session.late else ():
             if isinstance(report.event, OUTCOMES) and session.late.get(report.job_id) == report.event.token:
                 del session.late[report.job_id]
         for job_id in outcome.logged:

@@ -34,6 +34,7 @@ class Effects:
     def absorb(self, changes: Iterable[Change]) -> None:
         """Tell everybody whom the changes concern."""
         queued: Counter[int] = Counter()
+        due: int | None = None
         for change in changes:
             before, after = change.before, change.after
             if after is None:
@@ -45,8 +46,10 @@ class Effects:
                 self._board.push(after.lane_id, Head(after.priority, -after.position))
                 queued[after.lane_id] += 1
             self._leases(before, after, change.reported)
-            if after.due_time is not None:
-                self._nudge(after.due_time)
+            if after.due_time is not None and (due is None or after.due_time < due):
+                due = after.due_time
+        if due is not None:
+            self._nudge(due)
         for lane_id, jobs in queued.items():
             lane = self._board.lane(lane_id)
             if not self._board.is_paused(lane):

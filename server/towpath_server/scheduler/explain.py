@@ -50,7 +50,7 @@ def _against(state: State, job: Job, worker: Worker) -> tuple[str, ...]:
 async def _position(state: State, job: Job) -> int:
     definition = job.definition
     query = Matching(tenant=definition.tenant, queue=definition.queue, states=(JobState.QUEUED,), dispatch_order=True)
-    waiting = await state.committer.read(lambda store: store.find(query, MOST_COUNTED))
+    waiting = await state.committer.scan(lambda store: store.find(query, MOST_COUNTED))
     places = {other.job_id: place for place, other in enumerate(waiting, start=1)}
     return places.get(job.job_id, MOST_COUNTED if len(waiting) == MOST_COUNTED else 0)
 

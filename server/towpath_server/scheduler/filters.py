@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from towpath_server.core.job import Job
 from towpath_server.core.records import Principal
 from towpath_server.scheduler.messages import JobFilter
 from towpath_server.store.base import Matching
 
 
-def fits(principal: Principal, wanted: JobFilter, job: Job) -> bool:
-    """Whether this caller may see the job and wants it."""
-    definition = job.definition
-    return (
-        principal.owns(definition.tenant, definition.user)
-        and (not wanted.states or job.state in wanted.states)
-        and wanted.queue in (None, definition.queue)
-        and wanted.job_type in (None, definition.job_type)
-        and wanted.user in (None, definition.user)
-        and wanted.workspace in (None, definition.workspace)
-        and wanted.worker_id in (None, job.worker_id)
-        and wanted.labels.items() <= definition.labels.items()
-    )
+def selector(principal: Principal, wanted: JobFilter) -> Callable[[Job], bool]:
+    """The test whether this caller may see a job and wants it: every watch asks it of every change."""
+    states, labels = frozenset(wanted.states), dict(wanted.labels).items()
+    named = ("queue", "job_type", "user", "workspace")
+    asked = [(name, value) for name in named if (value := getattr(wanted, name)) is not None]
+
+    def selects(job: Job) -> bool:
+        if states and job.state not in states:
+            return False
+        definition = job.definition
+        if not principal.owns(definition.tenant, definition.user) or wanted.worker_id not in (None, job.worker_id):
+            return False
+        if asked and any(getattr(definition, name) != value for name, value in asked):
+            return False
+        return not labels or labels <= dict(definition.labels).items()
+
+    return selects
 
 
 def matching(principal: Principal, wanted: JobFilter) -> Matching:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from towpath_server.core.errors import SlowConsumer
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.records import LogChunk, Principal
-from towpath_server.scheduler.filters import fits, matching
+from towpath_server.scheduler.filters import matching, selector
 from towpath_server.scheduler.messages import JobFilter, Told
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.control import visible
-from towpath_server.scheduler.watchers import Watch, outline
+from towpath_server.scheduler.watchers import MOST_BYTES, Watch, outline, weight
 from towpath_server.store.base import Matching, Store
 
 LOG_CHUNKS = 200
@@ -44,6 +44,23 @@ class Follow:
                 job = changed[-1] if changed else await self._look(principal, job_id)
             return job
 
+    async def wait_any(self, principal: Principal, job_ids: Sequence[int], longest: int) -> list[Job]:
+        """Those of the jobs that are final, as soon as one is; none after `longest` microseconds.
+
+        Where specs and results are large, some jobs come without.
+        """
+        deadline = asyncio.get_running_loop().time() + longest / SECOND
+        with self._state.watchers.ends(job_ids) as watch:
+            stored = await self._state.committer.read(lambda store: store.load(job_ids))
+            jobs = [visible(principal, job_id, stored.get(job_id)) for job_id in job_ids]
+            while not (over := [job for job in jobs if job.state.is_final]):
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        jobs = await self._next(watch)
+                except TimeoutError:
+                    return []
+            return over
+
     async def watch(self, principal: Principal, job_id: int, from_sequence: int) -> AsyncGenerator[Job]:
         """The job now, if it is past `from_sequence`, and after each change, until it is final."""
         with self._state.watchers.job(job_id) as watch:
@@ -59,15 +76,17 @@ class Follow:
                 changed = await self._next(watch)
                 job = changed[-1] if changed else await self._look(principal, job_id)
 
-    async def watch_all(self, principal: Principal, wanted: JobFilter, from_sequence: int = 0) -> AsyncGenerator[Told]:
+    async def watch_all(
+        self, principal: Principal, wanted: JobFilter, from_sequence: int = 0, *, whole: bool = False
+    ) -> AsyncGenerator[Told]:
         """No jobs once the watch stands, then each change of the jobs that this caller may see and wants.
 
         First what has changed since `from_sequence`, each job as it stands; where that is 1, or no sequence that was
         given out here, all jobs. From a `Told.sequence` on, another watch misses nothing. Jobs come without spec and
-        result. Raises `SlowConsumer` with the sequence to go on from.
+        result; with `whole`, most that are small come with them. Raises `SlowConsumer` with the sequence to go on from.
         """
         query = matching(principal, wanted)
-        with self._state.watchers.jobs(lambda job: fits(principal, wanted, job)) as watch:
+        with self._state.watchers.jobs(selector(principal, wanted), wanted.states, whole=whole) as watch:
             current = self._state.watchers.sequence
             told = (from_sequence if from_sequence <= current else FROM_THE_BEGINNING) or current
             yield Told((), told)
@@ -77,7 +96,7 @@ class Follow:
                 # What was told until now is in the store, where it is read.
                 watch.forget()
                 current = self._state.watchers.sequence
-                page = await self._changed(replace(query, changed_after=after))
+                page = await self._changed(replace(query, changed_after=after), whole)
                 behind = len(page) == PAGE
                 # The store may be ahead of what was told.
                 told = after = page[-1].sequence if behind else max([current, *(job.sequence for job in page)])
@@ -126,8 +145,8 @@ class Follow:
     async def _chunks(self, job_id: int, attempt: int, offset: int) -> list[LogChunk]:
         return await self._state.committer.read(lambda store: store.logs(job_id, attempt, offset, LOG_CHUNKS))
 
-    async def _changed(self, query: Matching) -> list[Job]:
-        return await self._state.committer.read(lambda store: _page(store, query))
+    async def _changed(self, query: Matching, whole: bool) -> list[Job]:
+        return await self._state.committer.scan(lambda store: _page(store, query, MOST_BYTES if whole else -1))
 
     async def _next(self, watch: Watch) -> list[Job]:
         self._state.refuse_when_draining()
@@ -141,7 +160,13 @@ class Follow:
         return visible(principal, job_id, jobs.get(job_id))
 
 
-def _page(store: Store, query: Matching) -> list[Job]:
+def _page(store: Store, query: Matching, room: int) -> list[Job]:
     # Of one moment: a page is short only where nothing follows.
     with store.transaction():
-        return [outline(job) for job in store.find(query, PAGE)]
+        page = store.find(query, PAGE)
+    for index, job in enumerate(page):
+        if weight(job) <= room:
+            room -= weight(job)
+        else:
+            page[index] = outline(job)
+    return page

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from towpath_server.core.attempts import last_attempt
 from towpath_server.core.events import Cancel, Changed, Event, Pause, Resume, Retry
+from towpath_server.core.evolve import evolve
 from towpath_server.core.job import Attempt, Definition, Job, JobState, Lease, Priority
-from towpath_server.core.records import Head, Lane, Principal, Queue
+from towpath_server.core.records import Head, Principal, Queue
 from towpath_server.scheduler.explain import explain
 from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.follow import Follow
@@ -70,7 +71,7 @@ class Jobs(Follow):
         requirements = new.definition.requirements
         if new.model:
             requirements = replace(requirements, model_id=self._state.catalogue.model(principal, new.model).model_id)
-        definition = replace(
+        definition = evolve(
             new.definition,
             tenant=principal.tenant,
             user=principal.user,
@@ -86,27 +87,37 @@ class Jobs(Follow):
         While a poll is parked nothing waits that it serves, so nobody is passed over.
         """
         handed: dict[int, tuple[Draft, Waiter]] = {}
+        # By lane: who takes its jobs, until they have enough; None: nobody, and the board says that it has work.
+        takers: dict[int, Waiter | None] = {}
         for draft in sorted(drafts, key=lambda one: (-one.priority, one.job_id)):
             later = draft.definition.schedule_time
             if later is not None and later > now:
                 continue
-            lane = self._state.board.lane(draft.lane_id)
-            waiter = None if self._state.board.is_paused(lane) else self._state.waiters.first(lane)
+            if draft.lane_id not in takers:
+                takers[draft.lane_id] = self._taker(draft)
+            waiter = takers[draft.lane_id]
             if waiter is None:
-                self._state.board.push(draft.lane_id, Head(draft.priority, -draft.job_id))
                 continue
             worker = waiter.session.worker
             lease = Lease(self._state.new_token(), worker.worker_id, worker.session_id)
-            handed[draft.job_id] = (replace(draft, lease=lease), waiter)
+            handed[draft.job_id] = (draft._replace(lease=lease), waiter)
             waiter.free -= 1
             if waiter.free == 0:
                 self._state.waiters.leave(waiter)
-        for _, waiter in handed.values():
+                takers = {lane_id: taker for lane_id, taker in takers.items() if taker is not waiter}
+        for waiter in dict.fromkeys(waiter for _, waiter in handed.values()):
             self._state.waiters.leave(waiter)
         return handed
 
+    def _taker(self, best: Draft) -> Waiter | None:
+        lane = self._state.board.lane(best.lane_id)
+        waiter = None if self._state.board.is_paused(lane) else self._state.waiters.first(lane)
+        if waiter is None:
+            self._state.board.push(lane.lane_id, Head(best.priority, -best.job_id))
+        return waiter
+
     def _item(self, drafts: list[Draft], now: int) -> CreateItem:
-        lanes: list[Lane] = [self._state.board.lane(draft.lane_id) for draft in drafts]
+        lanes = [self._state.board.lane(lane_id) for lane_id in dict.fromkeys(draft.lane_id for draft in drafts)]
         queues: dict[tuple[str, str], Queue] = {}
         for lane in lanes:
             key = (lane.tenant, lane.queue)
@@ -122,7 +133,7 @@ class Jobs(Follow):
     ) -> list[Job]:
         """At most `limit` of the jobs that this caller may see, newest first unless `ascending`."""
         query = replace(matching(principal, wanted), after=after, ascending=ascending)
-        return await self._state.committer.read(lambda store: store.find(query, limit))
+        return await self._state.committer.scan(lambda store: store.find(query, limit))
 
     async def update(
         self,
@@ -175,7 +186,7 @@ class Jobs(Follow):
     async def stats(self, principal: Principal, wanted: JobFilter) -> Stats:
         """How many jobs stand in which state."""
         query = matching(principal, wanted)
-        counts = await self._state.committer.read(lambda store: store.count(query))
+        counts = await self._state.committer.scan(lambda store: store.count(query))
         return summed(counts, self._state.clock.wall())
 
     async def _command(

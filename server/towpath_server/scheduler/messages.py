@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from towpath_server.core.events import Failed, Progressed, Released, Started, Succeeded
 from towpath_server.core.job import NO_LABELS, ConflictPolicy, Definition, Job, JobState, Priority
@@ -79,8 +80,7 @@ class Stats:
         return sum(count for state, count in self.counts.items() if not state.is_final)
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
+class HeldLease(NamedTuple):
     """A lease that a worker says it holds."""
 
     job_id: int

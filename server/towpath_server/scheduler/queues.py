@@ -26,7 +26,7 @@ class Queues:
     async def queues(self, principal: Principal) -> list[QueueView]:
         """The tenant's queues by name, with the counts of the jobs that this caller may see."""
         query = replace(matching(principal, JobFilter()), states=tuple(s for s in JobState if not s.is_final))
-        counts = await self._state.committer.read(lambda store: store.count(query))
+        counts = await self._state.committer.scan(lambda store: store.count(query))
         names = sorted(name for tenant, name in self._state.queues if tenant == principal.tenant)
         return [self._view(self._state.queues[principal.tenant, name], counts) for name in names]
 
@@ -34,7 +34,7 @@ class Queues:
         """One queue. Raises `QueueNotFound`."""
         queue = self._find(principal, name)
         query = matching(principal, JobFilter(queue=name))
-        counts = await self._state.committer.read(lambda store: store.count(query))
+        counts = await self._state.committer.scan(lambda store: store.count(query))
         return self._view(queue, counts)
 
     async def pause(self, principal: Principal, name: str) -> QueueView:
@@ -57,7 +57,7 @@ class Queues:
             dispatch_order=True,
             after=skip or None,
         )
-        return await self._state.committer.read(lambda store: store.find(query, limit))
+        return await self._state.committer.scan(lambda store: store.find(query, limit))
 
     async def _keep(self, principal: Principal, name: str, *, paused: bool) -> None:
         key = (principal.tenant, name)

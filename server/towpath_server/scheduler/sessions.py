@@ -6,6 +6,7 @@ All of it is rebuilt from the store and from the workers' own words after a rest
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from towpath_server.core.matching import Profile
 from towpath_server.core.records import Principal, Worker
 from towpath_server.scheduler.messages import Directive, DirectiveType, HeldLease, Load
 
+NEVER = 1 << 62
 OrderKey = tuple[DirectiveType, int | None, str]
 
 
@@ -79,8 +81,9 @@ class Session:
     def settle(self, job_id: int) -> None:
         """The lease is over and the worker knows: what was to be told of it has no object any more."""
         self.held.pop(job_id, None)
-        for key in [key for key in self._orders if key[1] == job_id]:
-            del self._orders[key]
+        if self._orders:
+            for key in [key for key in self._orders if key[1] == job_id]:
+                del self._orders[key]
 
     async def new_orders(self, told: set[OrderKey]) -> list[Directive]:
         """Orders that are not in `told`: now, or after the next word; perhaps none."""
@@ -136,6 +139,9 @@ class Sessions:
         self._steady = steady
         self._by_id: dict[str, Session] = {}
         self._by_worker: dict[int, Session] = {}
+        self._looks: Counter[Profile] = Counter()
+        # No deadline is sooner: they only ever move away.
+        self._soonest = NEVER
 
     def __iter__(self) -> Iterator[Session]:
         return iter(list(self._by_id.values()))
@@ -144,13 +150,32 @@ class Sessions:
         """A session lives."""
         self._by_id[session.session_id] = session
         self._by_worker[session.worker.worker_id] = session
+        self._looks[session.profile] += 1
+        self._soonest = min(self._soonest, session.deadline)
 
     def remove(self, session: Session) -> None:
         """A session is over."""
         session.end()
-        self._by_id.pop(session.session_id, None)
+        if self._by_id.pop(session.session_id, None) is not None:
+            self._count_less(session.profile)
         if self._by_worker.get(session.worker.worker_id) is session:
             del self._by_worker[session.worker.worker_id]
+
+    def look(self, session: Session, profile: Profile) -> None:
+        """The worker of a session looks different now."""
+        if session.session_id in self._by_id:
+            self._looks[profile] += 1
+            self._count_less(session.profile)
+        session.profile = profile
+
+    def any_look_like(self, profile: Profile) -> bool:
+        """Whether there is a session of such a worker."""
+        return profile in self._looks
+
+    def _count_less(self, profile: Profile) -> None:
+        self._looks[profile] -= 1
+        if not self._looks[profile]:
+            del self._looks[profile]
 
     def get(self, session_id: str) -> Session | None:
         """The session, if it lives."""
@@ -172,4 +197,8 @@ class Sessions:
     def silent(self) -> list[Session]:
         """The sessions that were not heard of for a whole lease."""
         now = self._steady()
-        return [session for session in self._by_id.values() if session.deadline <= now]
+        if now < self._soonest:
+            return []
+        silent = [session for session in self._by_id.values() if session.deadline <= now]
+        self._soonest = min((session.deadline for session in self._by_id.values()), default=NEVER)
+        return silent

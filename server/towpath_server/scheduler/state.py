@@ -28,7 +28,7 @@ from towpath_server.store.committer import Committer, OnCommit
 T = TypeVar("T")
 
 # What a call has begun that goes on without it: whoever serves the call may set a list, and finds it there.
-CARRIED_OUT: ContextVar[list[asyncio.Task[Any]] | None] = ContextVar("carried_out", default=None)
+CARRIED_OUT: ContextVar[list[asyncio.Future[Any]] | None] = ContextVar("carried_out", default=None)
 
 MILLISECOND = SECOND // 1000
 
@@ -136,7 +136,8 @@ class State:
         """The worker's models have changed: it may serve other lanes now."""
         self.waiters.wake_session(session)
         models = (model.model_id for model in self.catalogue.on_worker(session.worker.worker_id))
-        before, session.profile = session.profile, profile(session.worker, models)
+        before = session.profile
+        self.sessions.look(session, profile(session.worker, models))
         self._forget_profile(before)
 
     def leave(self, session: Session) -> None:
@@ -146,7 +147,7 @@ class State:
         self._forget_profile(session.profile)
 
     def _forget_profile(self, before: Profile) -> None:
-        if all(session.profile != before for session in self.sessions):
+        if not self.sessions.any_look_like(before):
             self.board.forget_profile(before)
 
     def refuse_when_draining(self) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import structlog
-
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.job import SECOND
+from towpath_server.log import Logger
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.expire import EXPIRE, ExpireItem
 from towpath_server.scheduler.workers import Workers
 
-log = structlog.get_logger(__name__)
+log = Logger(__name__)
 
 BATCH = 1000
 # How long to leave a store alone that did not answer.

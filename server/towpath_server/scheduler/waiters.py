@@ -1,9 +1,10 @@
 """Parked long-polls. A job finds the one that has waited longest among those that serve its lane, without a search
-through all of them: polls of alike workers stand in one line."""
+through all of them: polls of alike workers stand in one line, and the lines in the order of their first polls."""
 
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 
 from towpath_server.core.job import Job
@@ -11,6 +12,9 @@ from towpath_server.core.matching import Profile
 from towpath_server.core.records import Lane
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.sessions import Session
+
+# Whose polls take a job: its tenant, its user, its job type.
+Rank = tuple[str, str, str]
 
 
 class Waiter:
@@ -38,16 +42,28 @@ class Waiters:
     def __init__(self, board: Board) -> None:
         self._board = board
         self._lines: dict[Profile, dict[Waiter, None]] = {}
+        # The lines that take a job type of a user, by the number of the poll that stands first in each.
+        self._ranks: dict[Rank, list[tuple[int, Profile]]] = {}
+        self._by_worker: dict[int, list[Waiter]] = {}
         self._count = 0
+        self._parked = 0
 
     def __len__(self) -> int:
-        return sum(len(line) for line in self._lines.values())
+        return self._parked
 
     def park(self, session: Session, max_jobs: int) -> Waiter:
         """Stand in line."""
         self._count += 1
+        self._parked += 1
         waiter = Waiter(session, max_jobs, self._count)
-        self._lines.setdefault(session.profile, {})[waiter] = None
+        line = self._lines.get(waiter.profile)
+        if line is None:
+            line = self._lines[waiter.profile] = {}
+            for rank in _ranks(waiter.profile):
+                # None has a greater number.
+                self._ranks.setdefault(rank, []).append((waiter.number, waiter.profile))
+        line[waiter] = None
+        self._by_worker.setdefault(session.worker.worker_id, []).append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> bool:
@@ -55,15 +71,30 @@ class Waiters:
         line = self._lines.get(waiter.profile)
         if line is None or waiter not in line:
             return False
+        self._parked -= 1
+        was_first = next(iter(line)) is waiter
         del line[waiter]
-        if not line:
-            del self._lines[waiter.profile]
+        if was_first:
+            self._rank_again(waiter, next(iter(line), None))
+            if not line:
+                del self._lines[waiter.profile]
+        mine = self._by_worker[waiter.session.worker.worker_id]
+        mine.remove(waiter)
+        if not mine:
+            del self._by_worker[waiter.session.worker.worker_id]
         return True
 
     def first(self, lane: Lane) -> Waiter | None:
         """The poll that serves the lane and has waited longest."""
-        firsts = (next(self._serving(lane, profile), None) for profile in self._lines)
-        return min((waiter for waiter in firsts if waiter is not None), key=lambda one: one.number, default=None)
+        pinned = lane.requirements.worker_id
+        if pinned is not None:
+            mine = self._by_worker.get(pinned, ())
+            return next((waiter for waiter in mine if self._board.serves(lane, waiter.profile, pinned)), None)
+        for _, profile in self._ranks.get((lane.tenant, lane.user, lane.job_type), ()):
+            waiter = next(iter(self._lines[profile]))
+            if self._board.serves(lane, profile, waiter.session.worker.worker_id):
+                return waiter
+        return None
 
     def wake(self, lane: Lane, jobs: int) -> None:
         """Let as many polls look again as could take so many jobs of the lane, no more."""
@@ -74,7 +105,7 @@ class Waiters:
 
     def wake_session(self, session: Session) -> None:
         """Let a session's polls look again."""
-        for waiter in list(self._lines.get(session.profile, ())):
+        for waiter in list(self._by_worker.get(session.worker.worker_id, ())):
             if waiter.session is session:
                 self.leave(waiter)
                 waiter.hand([])
@@ -86,11 +117,21 @@ class Waiters:
                 self.leave(waiter)
                 waiter.hand([])
 
-    def _serving(self, lane: Lane, profile: Profile) -> Iterator[Waiter]:
-        pinned = lane.requirements.worker_id
-        for waiter in self._lines[profile]:
-            worker_id = waiter.session.worker.worker_id
-            if self._board.serves(lane, profile, worker_id):
-                yield waiter
-            elif pinned is None:
-                return
+    def _rank_again(self, gone: Waiter, first: Waiter | None) -> None:
+        """Another poll stands first in the line, or none."""
+        profile = gone.profile
+        for rank in _ranks(profile):
+            firsts = self._ranks[rank]
+            at = bisect_left(firsts, (gone.number, profile))
+            if first is not None and at == len(firsts) - 1:
+                firsts[at] = (first.number, profile)
+                continue
+            del firsts[at]
+            if first is not None:
+                insort(firsts, (first.number, profile))
+            elif not firsts:
+                del self._ranks[rank]
+
+
+def _ranks(profile: Profile) -> Iterator[Rank]:
+    return ((profile.tenant, profile.user, job_type) for job_type in profile.job_types)

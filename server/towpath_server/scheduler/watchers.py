@@ -1,34 +1,48 @@
 """Those who wait for changes of jobs. A slow one is told of changes in quick succession as one; what is kept for it is
-bounded by the number of jobs that it watches, and by `MOST_PENDING`."""
+bounded by the number of jobs that it watches, by `MOST_PENDING`, and by `MOST_BYTES` of specs and results."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from towpath_server.core.errors import SlowConsumer
 from towpath_server.core.evolve import evolve
-from towpath_server.core.job import Job
+from towpath_server.core.job import Job, JobState
 from towpath_server.scheduler.changes import Change
 
 MOST_PENDING = 10_000
+MOST_BYTES = 4 * 1024 * 1024
 
 
 class Watch:
-    """One who watches. Each job's newest state is kept until it is taken."""
+    """One who watches. Each job's newest state is kept until it is taken.
 
-    def __init__(self, wanted: Callable[[Job], bool] | None) -> None:
+    Jobs are kept whole as long as there is `room` for the bytes of their specs and results, else as outlines.
+    """
+
+    def __init__(self, wanted: Callable[[Job], bool] | None, room: int) -> None:
         self._wanted = wanted
+        self._room = self._left = room
         self._pending: dict[int, Job] = {}
         self._changed = asyncio.Event()
         self._overflown = False
 
+    def wants(self, job: Job) -> bool:
+        """Whether it is to be told of the job."""
+        return not self._overflown and (self._wanted is None or self._wanted(job))
+
+    def takes_whole(self, job: Job) -> bool:
+        """Whether there is room for the job with its spec and result; the room is taken then."""
+        if (taken := weight(job)) > self._left:
+            return False
+        self._left -= taken
+        return True
+
     def tell(self, job: Job) -> None:
         """The job has changed."""
-        if self._overflown or (self._wanted is not None and not self._wanted(job)):
-            return
         if len(self._pending) >= MOST_PENDING and job.job_id not in self._pending:
             self._overflown = True
             self._pending.clear()
@@ -39,6 +53,7 @@ class Watch:
     def forget(self) -> None:
         """What was told so far is read elsewhere."""
         self._pending.clear()
+        self._left = self._room
         self._overflown = False
         self._changed.clear()
 
@@ -50,13 +65,18 @@ class Watch:
         """Something beside the job's state has changed: its log has grown, or it was deleted."""
         self._changed.set()
 
+    @property
+    def is_of_ends(self) -> bool:
+        """Whether it is told of some changes only, and of nothing beside them."""
+        return self._wanted is not None
+
     async def next(self) -> list[Job]:
         """Wait, then take what has changed; empty after a poke. Raises `SlowConsumer` where too much was kept."""
         await self._changed.wait()
         self._changed.clear()
         if self._overflown:
             raise SlowConsumer
-        jobs, self._pending = list(self._pending.values()), {}
+        jobs, self._pending, self._left = list(self._pending.values()), {}, self._room
         return jobs
 
 
@@ -68,29 +88,49 @@ class Watchers:
         # Not sets: who is told first must not depend on where an object lies in memory.
         self._by_job: dict[int, dict[Watch, None]] = {}
         self._broad: dict[Watch, None] = {}
+        # The same by the states that they want: most want few, and each job goes through many.
+        self._by_state: dict[JobState, dict[Watch, None]] = {state: {} for state in JobState}
 
     @contextmanager
     def job(self, job_id: int) -> Iterator[Watch]:
         """Watch one job."""
-        watch = Watch(None)
-        self._by_job.setdefault(job_id, {})[watch] = None
+        with self._watching((job_id,), Watch(None, sys.maxsize)) as watch:
+            yield watch
+
+    @contextmanager
+    def ends(self, job_ids: Sequence[int]) -> Iterator[Watch]:
+        """Watch for the ends of some jobs."""
+        with self._watching(job_ids, Watch(lambda job: job.state.is_final, MOST_BYTES)) as watch:
+            yield watch
+
+    @contextmanager
+    def _watching(self, job_ids: Sequence[int], watch: Watch) -> Iterator[Watch]:
+        for job_id in job_ids:
+            self._by_job.setdefault(job_id, {})[watch] = None
         try:
             yield watch
         finally:
-            watching = self._by_job[job_id]
-            del watching[watch]
-            if not watching:
-                del self._by_job[job_id]
+            for job_id in dict.fromkeys(job_ids):
+                watching = self._by_job[job_id]
+                del watching[watch]
+                if not watching:
+                    del self._by_job[job_id]
 
     @contextmanager
-    def jobs(self, wanted: Callable[[Job], bool]) -> Iterator[Watch]:
-        """Watch all jobs that are wanted."""
-        watch = Watch(wanted)
+    def jobs(
+        self, wanted: Callable[[Job], bool], states: Iterable[JobState] = (), *, whole: bool = False
+    ) -> Iterator[Watch]:
+        """Watch all jobs that are wanted; `states`: none of another state is."""
+        watch = Watch(wanted, MOST_BYTES if whole else -1)
         self._broad[watch] = None
+        for state in states or JobState:
+            self._by_state[state][watch] = None
         try:
             yield watch
         finally:
             del self._broad[watch]
+            for watching in self._by_state.values():
+                watching.pop(watch, None)
 
     def tell(self, changes: Iterable[Change]) -> None:
         """One whole commit: in the order of the commits, and each at once."""
@@ -101,10 +141,16 @@ class Watchers:
                 continue
             self.sequence = max(self.sequence, job.sequence)
             for watch in self._by_job.get(job.job_id, ()):
-                watch.tell(job)
-            if self._broad:
-                short = outline(job)
-                for watch in self._broad:
+                if watch.wants(job):
+                    watch.tell(job if watch.takes_whole(job) else outline(job))
+            short: Job | None = None
+            for watch in self._by_state[job.state]:
+                if not watch.wants(job):
+                    continue
+                if watch.takes_whole(job):
+                    watch.tell(job)
+                else:
+                    short = short or outline(job)
                     watch.tell(short)
 
     def pending(self) -> int:
@@ -114,7 +160,8 @@ class Watchers:
     def poke(self, job_id: int) -> None:
         """The job's log has grown, or it was deleted."""
         for watch in self._by_job.get(job_id, ()):
-            watch.poke()
+            if not watch.is_of_ends:
+                watch.poke()
 
     def poke_all(self) -> None:
         """Let everybody look: the scheduler stops."""
@@ -127,4 +174,9 @@ class Watchers:
 
 def outline(job: Job) -> Job:
     """The job without spec and result, which may have some MiB each."""
-    return evolve(job, definition=replace(job.definition, spec=b""), result=None)
+    return evolve(job, definition=evolve(job.definition, spec=b""), result=None)
+
+
+def weight(job: Job) -> int:
+    """The bytes of its spec and result."""
+    return len(job.definition.spec) + len(job.result or b"")

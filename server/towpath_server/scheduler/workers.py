@@ -133,16 +133,19 @@ class Workers:
 
     def _pass_on(self, session: Session) -> None:
         """A woken poll may have taken other jobs than it was woken for, or none, while others are parked."""
-        for lane, _ in self._state.board.eligible(session.profile, session.worker.worker_id).lanes:
-            self._state.waiters.wake(lane, 1)
+        if not len(self._state.waiters):
+            return
+        for demand in self._state.board.served(session.profile, session.worker.worker_id):
+            self._state.waiters.wake(demand.lane, len(demand.entries))
 
     async def _search(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / SECOND
         while not (poll.gone or session.over or session.worker.draining or self._state.draining):
             eligible = self._state.board.eligible(session.profile, session.worker.worker_id)
-            if eligible.lanes:
-                item = ClaimItem(session.worker.worker_id, session.session_id, eligible.lanes, max_jobs)
+            if eligible.entries:
+                worker = session.worker
+                item = ClaimItem(worker.worker_id, session.session_id, worker.tenant, eligible.entries, max_jobs)
                 outcome = await self._state.committer.submit(self._claim.verb, item)
                 self._state.board.settle(outcome.heads, eligible.pushes)
                 self._state.absorb(outcome.changes)

@@ -11,6 +11,8 @@ from towpath_server.core import fairness, lifecycle
 from towpath_server.core.evolve import evolve
 from towpath_server.core.ids import new_id
 from towpath_server.core.job import Job
+from towpath_server.core.records import Head
+from towpath_server.scheduler import board
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.sessions import Poll
 from towpath_server.scheduler.state import State
@@ -67,7 +69,10 @@ def requeue_at_the_tail() -> Iterator[None]:
 
 @bug("lanes are chosen without regard to priority")
 def priority_ignored() -> Iterator[None]:
-    with patch.object(fairness, "_entry", lambda lane_id, head: (0, head.position, lane_id)):
+    def blind(lane_id: int, head: Head) -> tuple[int, int, int]:
+        return (0, head.position, lane_id)
+
+    with patch.object(fairness, "entry_of", blind), patch.object(board, "entry_of", blind):
         yield
 
 
@@ -90,7 +95,7 @@ def push_ignores_priority() -> Iterator[None]:
         known = self._heads.get(lane_id)
         push(self, lane_id, head)
         if known is not None:
-            self._heads[lane_id] = known
+            self._stand(lane_id, known)
 
     with patch.object(Board, "push", lazy):
         yield

@@ -87,7 +87,7 @@ class SimulatedCommitter(Committer):
             known = self._known.get(id(write.item), self._book.absorbed)
             for session_id in _sessions(write.item):
                 claims[session_id] = min(known, claims.get(session_id, known))
-        self._book.claimed = {lane.lane_id for item in self._claims.values() for lane, _ in item.lanes}
+        self._book.claimed = {lane_id for item in self._claims.values() for _, _, lane_id in item.lanes}
         self._pace.commits([write.verb.name for write in group])
         outcomes = self._commit(group)
         for outcome in outcomes:

@@ -43,10 +43,16 @@ def split(message: worker_service_pb2.ReportJobsRequest) -> list[list[Report] | 
 
 def report(message: worker_service_pb2.Report) -> Report:
     """One thing that happened to a leased job."""
-    model = None
-    if message.WhichOneof("event") == "succeeded" and message.succeeded.result.WhichOneof("result") == "train":
-        model = _trained(message.succeeded.result.train)
-    return Report(message.sequence, ids.read(ids.JOB, message.job_id), _event(message), model)
+    kind, model = message.WhichOneof("event"), None
+    event: WorkerEvent
+    if kind == "succeeded":
+        result = message.succeeded.result
+        event = _succeeded(message.lease_token, result)
+        if result.WhichOneof("result") == "train":
+            model = _trained(result.train)
+    else:
+        event = _event(message, kind)
+    return Report(message.sequence, ids.read(ids.JOB, message.job_id), event, model)
 
 
 def heartbeat(message: worker_service_pb2.Heartbeat) -> Heartbeat:
@@ -59,9 +65,9 @@ def held_lease(message: worker_service_pb2.HeldLease) -> HeldLease:
     return HeldLease(ids.read(ids.JOB, message.job_id), message.lease_token)
 
 
-def _event(message: worker_service_pb2.Report) -> WorkerEvent:
+def _event(message: worker_service_pb2.Report, kind: str | None) -> WorkerEvent:
     token = message.lease_token
-    match message.WhichOneof("event"):
+    match kind:
         case "progress":
             return Progressed(token, _progress(message.progress))
         case "log":
@@ -69,8 +75,6 @@ def _event(message: worker_service_pb2.Report) -> WorkerEvent:
             time = moment(log.log_time)
             offset = min(max(log.offset, 0), MAX_LOG_OFFSET)
             return Logged(token, offset, log.text.replace("\0", " "), _log_stream(log.stream), time)
-        case "succeeded":
-            return _succeeded(token, message.succeeded.result)
         case "failed":
             return Failed(token, _failure(message.failed.failure))
         case "released":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from towpath.v1 import worker_pb2, worker_service_pb2
 from towpath_server.core.job import Job
 from towpath_server.core.records import Gpu, Machine
-from towpath_server.rpc.convert import ids
-from towpath_server.rpc.convert.jobs import job_to_proto
+from towpath_server.rpc.convert import ids, wire
+from towpath_server.rpc.convert.jobs import MAX_JOB_BYTES, job_to_bytes
 from towpath_server.rpc.convert.models import model_record
 from towpath_server.rpc.convert.reports import held_lease
 from towpath_server.rpc.convert.times import duration, timestamp
@@ -39,10 +41,37 @@ def registered_to_proto(registered: Registered) -> worker_service_pb2.RegisterWo
     )
 
 
-def lease_to_proto(job: Job) -> worker_service_pb2.Lease:
-    """The right to run a job that was just leased."""
-    token = job.lease.token if job.lease is not None else job.last_token
-    return worker_service_pb2.Lease(job=job_to_proto(job), lease_token=token, attempt=job.attempt)
+def leases_to_bytes(jobs: Iterable[Job]) -> bytes:
+    """A LeaseJobsResponse, serialized: the rights to run jobs that were just leased.
+
+    Those at the end that do not fit one message are left out.
+    """
+    leases, size = list[bytes](), 0
+    for job in jobs:
+        lease = _lease_bytes(job)
+        size += len(lease)
+        if size > MAX_JOB_BYTES and leases:
+            break
+        leases.append(lease)
+    return wire.repeated(_LEASES, leases)
+
+
+def _lease_bytes(job: Job) -> bytes:
+    token = (job.lease.token if job.lease is not None else job.last_token).encode()
+    return b"".join(
+        (
+            wire.nested(_LEASED_JOB, job_to_bytes(job)),
+            wire.nested(_LEASE_TOKEN, token),
+            _ATTEMPT,
+            wire.varint(job.attempt),
+        )
+    )
+
+
+_LEASE = worker_service_pb2.Lease.DESCRIPTOR.fields_by_name
+_LEASED_JOB, _LEASE_TOKEN = wire.tag(_LEASE["job"].number), wire.tag(_LEASE["lease_token"].number)
+_ATTEMPT = wire.tag(_LEASE["attempt"].number, wire.VARINT)
+_LEASES = wire.tag(worker_service_pb2.LeaseJobsResponse.DESCRIPTOR.fields_by_name["leases"].number)
 
 
 def directive_to_proto(directive: Directive) -> worker_service_pb2.Directive:

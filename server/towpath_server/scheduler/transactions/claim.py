@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Claimed
-from towpath_server.core.fairness import Turns, pick
+from towpath_server.core.fairness import Entry, Turns, corrected, entry_of, pick_ranked
 from towpath_server.core.job import Job, Lease
-from towpath_server.core.records import Head, Lane
+from towpath_server.core.records import Head
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.store.base import InLane, Store
 from towpath_server.store.committer import Verb
@@ -23,17 +24,21 @@ GROWTH = 8
 
 @dataclass(frozen=True, slots=True)
 class ClaimItem:
-    """A poll: which lanes it serves, with where their best jobs are thought to stand, and how many jobs it takes."""
+    """A poll: which lanes of a tenant it serves, by where their best jobs are thought to stand, and how many it takes.
+
+    `lanes` is a heap.
+    """
 
     worker_id: int
     session_id: str
-    lanes: tuple[tuple[Lane, Head], ...]
+    tenant: str
+    lanes: list[Entry]
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimOutcome:
-    """The leased jobs in dispatch order, and where the touched lanes stand now."""
+    """The leased jobs in dispatch order, and where the lanes stand now that the poll came to."""
 
     jobs: tuple[Job, ...]
     changes: tuple[Change, ...]
@@ -87,13 +92,23 @@ class Claim:
         widest = max(len(item.lanes) for item in items)
         lines: dict[int, _Line] = {}
 
-        def line_of(lane_id: int) -> _Line:
+        def line_of(asked: dict[int, None], lane_id: int) -> _Line:
+            asked[lane_id] = None
             if lane_id not in lines:
                 # One more than a lane's share of all that is asked for: the one that stands first afterwards.
-                lines[lane_id] = _Line(store, lane_id, total // max(widest, 1) + 1)
+                lines[lane_id] = _Line(store, lane_id, max(total // max(widest, 1), 1) + 1)
             return lines[lane_id]
 
-        picked = [self._pick(item, line_of) for item in items]
+        # A poll is told only of the lanes that it came to, and starts from where those before it left them: what many
+        # polls cost that come together must not grow with their square.
+        picked: list[list[Job]] = []
+        asked: list[dict[int, None]] = []
+        known: dict[int, Entry | None] = {}
+        for item in items:
+            mine: dict[int, None] = {}
+            picked.append(self._pick(item, corrected(item.lanes, known), partial(line_of, mine)))
+            asked.append(mine)
+            known |= {lane_id: _entry(lane_id, lines[lane_id].head()) for lane_id in mine}
         changes = Changes(store, {job.job_id: job for jobs in picked for job in jobs}, now)
         for item, jobs in zip(items, picked, strict=True):
             for job in jobs:
@@ -101,11 +116,14 @@ class Claim:
                 changes.apply(job.job_id, Claimed(lease))
         by_id = {change.after.job_id: change for change in changes.save() if change.after is not None}
         heads = {lane_id: line.head() for lane_id, line in lines.items()}
-        return [_outcome([by_id[job.job_id] for job in jobs], heads) for jobs in picked]
+        return [
+            _outcome([by_id[job.job_id] for job in jobs], {lane_id: heads[lane_id] for lane_id in mine})
+            for jobs, mine in zip(picked, asked, strict=True)
+        ]
 
-    def _pick(self, item: ClaimItem, line_of: Callable[[int], _Line]) -> list[Job]:
+    def _pick(self, item: ClaimItem, lanes: list[Entry], line_of: Callable[[int], _Line]) -> list[Job]:
         """The poll's jobs: no more at once than one answer can carry, and one in any case."""
-        jobs = pick(item.lanes, item.limit, self._turns, line_of)
+        jobs = pick_ranked({item.tenant: lanes}, item.limit, self._turns, line_of)
         size = 0
         for index, job in enumerate(jobs):
             size += len(job.definition.spec) + len(job.definition.annotations)
@@ -114,6 +132,10 @@ class Claim:
                     line_of(late.lane_id).give_back(late)
                 return jobs[:index]
         return jobs
+
+
+def _entry(lane_id: int, head: Head | None) -> Entry | None:
+    return None if head is None else entry_of(lane_id, head)
 
 
 def _outcome(changes: list[Change], heads: dict[int, Head | None]) -> ClaimOutcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from towpath_server.core import lifecycle
 from towpath_server.core.errors import InvalidArgument, RequestIdReused, TowpathError, Violation
@@ -20,8 +21,7 @@ from towpath_server.store.committer import Verb
 RequestKey = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A job that is to be, with the lease that it is born with where a worker was waiting."""
 
     job_id: int
