@@ -18,10 +18,10 @@ SOURCES := client worker server tests bench examples
 SCRIPTS := protos/generate.py protos/breaking.py docs/draw_lifecycle.py docs/draw_demo.py docs/draw_soak.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types rooms protos generated fmt stubs picture constraints bench soak clean
+.PHONY: help run test check lint types rooms protos generated fmt stubs picture constraints bench bench-quick soak clean
 
 help: ## Say what there is to do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/ready ## Start a scheduler and a worker, and train on 336,776 flights
 	@$(BIN)/towpath demo
@@ -64,8 +64,11 @@ stubs: .venv/ready .venv-stubs/ready ## Generate the stubs, the sync client and 
 picture: .venv/ready ## Draw docs/demo.svg from a real run
 	@$(BIN)/python docs/draw_demo.py docs/draw_soak.py
 
-bench: .venv/ready ## Measure jobs a second, and how long a job takes
-	@$(BIN)/python bench/throughput.py $(ARGS)
+bench: .venv/ready ## Measure Towpath beside its peers and its ceiling: an hour or more
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-quick: .venv/ready ## The same with the essentials only, in 3 minutes
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 soak: .venv/ready ## Run the long tests: hours, not minutes
 	@$(BIN)/pytest tests/soak --timeout 0 -s $(ARGS)
@@ -77,7 +80,7 @@ constraints: .venv/ready ## Choose the newest versions of everything that is use
 		--no-annotate --no-emit-index-url --no-emit-find-links --group stubs --output-file constraints-stubs.txt
 
 clean: ## Remove everything that is not in git's keeping
-	rm -rf .venv .venv-stubs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-stubs .bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) docs protos -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The environments. uv sets them up in seconds; where it cannot be had, pip does the same in minutes.

@@ -1,0 +1,1 @@
+"""How figures grow: with depth, parked workers, lanes, payloads, and real work."""
