@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.lives import DEFINITION, NOW
-from towpath_server.core.fairness import Line, Turns, pick
+from towpath_server.core.fairness import Entry, Line, Turns, corrected, entry_of, pick, pick_ranked
 from towpath_server.core.job import Job, Priority
 from towpath_server.core.lifecycle import create
 from towpath_server.core.records import Head, Lane
@@ -103,6 +103,20 @@ def test_a_promise_that_no_longer_holds_costs_nobody_a_turn() -> None:
     assert places(pick(promised, 9, turns, waiting.line_of)) == [6, 7, 5]
     assert turns.last("a") == 3
     assert turns.last("nobody") == 0
+
+
+def test_who_knows_where_lanes_stand_now_asks_none_in_vain() -> None:
+    lanes = LANES[:2]
+    waiting, turns = Waiting(*((place % 2, NORMAL, place) for place in range(8))), Turns()
+    heap = [entry_of(lane.lane_id, head) for lane, head in waiting.heads()]
+    known: dict[int, Entry | None] = {}
+    for wanted in ([0, 1, 2], [3, 4, 5], [6, 7]):
+        waiting.asked.clear()
+        assert places(pick_ranked({"a": corrected(heap, known)}, 3, turns, waiting.line_of)) == wanted
+        assert len(waiting.asked) == len(wanted)
+        heads = dict(waiting.heads())
+        known = {lane.lane_id: entry_of(lane.lane_id, heads[lane]) if lane in heads else None for lane in lanes}
+    assert pick_ranked({"a": corrected(heap, known)}, 3, turns, waiting.line_of) == []
 
 
 JOBS = st.lists(st.tuples(st.integers(0, 5), st.sampled_from(Priority)), max_size=12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from functools import partial
 from itertools import count
@@ -238,3 +239,13 @@ async def test_many_submitters_on_sqlite(tmp_path: Path) -> None:
     again = SqliteStore(tmp_path / "towpath.db")
     assert len(stored(again)) == 400
     again.close()
+
+
+async def test_a_long_look_at_the_store_keeps_no_short_one_waiting(store: GatedStore) -> None:
+    seen = threading.Event()
+    async with running(store) as committer:
+        long = asyncio.create_task(committer.scan(lambda store: seen.wait(60)))
+        assert await committer.read(lambda store: 7) == 7
+        assert not long.done()
+        seen.set()
+        assert await long

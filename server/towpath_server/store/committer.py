@@ -1,7 +1,7 @@
 """Group commit: what arrives while one commit is under way goes into the next, together.
 
-One thread writes, one reads. Nothing is answered before the commit that holds it is on disk. There is no timer: an
-idle committer commits at once what comes alone.
+One thread writes, one reads, one reads what may take long. Nothing is answered before the commit that holds it is on
+disk. There is no timer: an idle committer commits at once what comes alone.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ class Committer:
         # None ends the thread that takes it.
         self._writes: SimpleQueue[_Write | None] = SimpleQueue()
         self._reads: SimpleQueue[_Read | None] = SimpleQueue()
+        # None: those who read in another way than with threads have one line for all.
+        self._scans: SimpleQueue[_Read | None] | None = None
         self._threads: tuple[Thread, ...] = ()
         self._started = False
         self._end: asyncio.Task[None] | None = None
@@ -105,7 +107,8 @@ class Committer:
     def start(self) -> None:
         """Starts the threads. Called once, inside the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._view = self._store.reader()
+        self._view, self._wide_view = self._store.reader(), self._store.reader()
+        self._scans = SimpleQueue()
         self._started = True
         self._threads = (
             Thread(
@@ -114,6 +117,7 @@ class Committer:
                 name="towpath-writer",
             ),
             Thread(target=self._serve, args=(self._reads, 1, self._look, _tell), name="towpath-reader"),
+            Thread(target=self._serve, args=(self._scans, 1, self._look_far, _tell), name="towpath-scanner"),
         )
         for thread in self._threads:
             # A loop that ends without stop() must not keep the process alive.
@@ -131,9 +135,18 @@ class Committer:
         return await answer
 
     async def read(self, run: Callable[[Store], T]) -> T:
-        """What `run` makes of the committed state, in the reader's thread. Raises `Draining` after `stop`."""
+        """What `run` makes of the committed state, in the reader's thread. Raises `Draining` after `stop`.
+
+        For what is found by its key: others wait meanwhile.
+        """
         answer: asyncio.Future[T] = self._new_answer()
         self._reads.put(_Read(run, answer))
+        return await answer
+
+    async def scan(self, run: Callable[[Store], T]) -> T:
+        """The same for what may look at every job there is: only other scans wait for it."""
+        answer: asyncio.Future[T] = self._new_answer()
+        (self._reads if self._scans is None else self._scans).put(_Read(run, answer))
         return await answer
 
     async def stop(self) -> None:
@@ -141,6 +154,8 @@ class Committer:
         if self._end is None:
             self._writes.put(None)
             self._reads.put(None)
+            if self._scans is not None:
+                self._scans.put(None)
             self._end = self._loop.create_task(self._wind_up())
         await asyncio.shield(self._end)
 
@@ -148,6 +163,7 @@ class Committer:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         self._view.close()
+        self._wide_view.close()
 
     def _new_answer(self) -> asyncio.Future[Any]:
         if not self._started:
@@ -204,11 +220,17 @@ class Committer:
         reach("answer.after")
 
     def _look(self, group: list[_Read]) -> list[_Outcome]:
-        (read,) = group
-        try:
-            return [_Outcome(read.answer, read.run(self._view))]
-        except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
-            return [_Outcome(read.answer, error=error)]
+        return [_seen(self._view, read) for read in group]
+
+    def _look_far(self, group: list[_Read]) -> list[_Outcome]:
+        return [_seen(self._wide_view, read) for read in group]
+
+
+def _seen(view: Store, read: _Read) -> _Outcome:
+    try:
+        return _Outcome(read.answer, read.run(view))
+    except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
+        return _Outcome(read.answer, error=error)
 
 
 def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:

@@ -35,7 +35,7 @@ class SqliteTables:
         self._path = path
         self._connection = connection
         self._recent = Recent()
-        self._sequence = self._kept_sequence = int(connection.value(_SQL["last_sequence"]))
+        self._sequence = int(connection.value(_SQL["last_sequence"]))
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -43,10 +43,6 @@ class SqliteTables:
         try:
             with self._connection.transaction():
                 yield
-                # The job that has the greatest may be deleted before the next start.
-                if (last := self._sequence) > self._kept_sequence:
-                    self._connection.change(_SQL["keep_sequence"], {"sequence": last})
-            self._kept_sequence = last
             self._recent.commit()
         finally:
             self._recent.end()
@@ -86,6 +82,8 @@ class SqliteTables:
 
     def delete(self, job_ids: Sequence[int]) -> None:
         """See `Store`."""
+        # The greatest number of all is that of a job, unless that one is deleted.
+        self._connection.change(_SQL["keep_sequence"], {"sequence": self._sequence})
         self._connection.change(_SQL["delete"], (rows.dumps(list(job_ids)),))
         self._recent.forget(job_ids)
 

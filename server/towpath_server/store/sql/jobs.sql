@@ -45,7 +45,7 @@ SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT 
 SELECT max(last.sequence, (SELECT ifnull(max(sequence), 0) FROM jobs)) FROM last_sequence last
 
 -- name: keep_sequence
-UPDATE last_sequence SET sequence = :sequence
+UPDATE last_sequence SET sequence = :sequence WHERE only_row = 1
 
 -- name: next_due
 SELECT min(due_time) FROM jobs WHERE due_time IS NOT NULL
