@@ -75,6 +75,20 @@ def test_records_are_put_replaced_and_removed(store: Store, record: Record, chan
     ]
 
 
+@pytest.mark.parametrize(
+    ("record", "changed"), list(zip(ONE_OF_EACH, CHANGED, strict=True)), ids=lambda one: type(one).__name__
+)
+def test_records_that_are_there_can_be_left_alone(store: Store, record: Record, changed: Record) -> None:
+    with store.transaction():
+        store.put([record])
+        store.put([changed], replace=False)
+    assert kept(store, type(record)) == [record]
+    with store.transaction():
+        store.remove([record])
+        store.put([record, changed], replace=False)
+    assert kept(store, type(record)) == [record]
+
+
 def test_queues_are_apart_by_tenant(store: Store) -> None:
     with store.transaction():
         store.put([QUEUE, replace(QUEUE, tenant="evil"), replace(QUEUE, name="a")])

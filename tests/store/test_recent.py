@@ -52,6 +52,19 @@ def test_what_was_deleted_is_not_found(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_transaction_inside_another_takes_nothing_from_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "towpath.db")
+    fill(store, [job(1)])
+    with store.transaction():
+        store.delete([1])
+        with pytest.raises(RuntimeError, match="open already"):
+            store.transaction().__enter__()
+        assert store.load([1]) == {}
+    with store.transaction():
+        assert store.load([1]) == {}
+    store.close()
+
+
 def test_those_that_were_written_last_are_kept(kept: Recent) -> None:
     commit(kept, *map(job, range(1, 10)))
     assert [number for number in range(1, 10) if kept.get(number) is not None] == [6, 7, 8, 9]

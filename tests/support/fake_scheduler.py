@@ -50,6 +50,7 @@ class FakeScheduler(WorkerServiceServicer):
         self._offered: list[worker_service_pb2.Lease] = []
         self._answers: dict[str, list[worker_service_pb2.Lease]] = {}
         self._outgoing: set[asyncio.Queue[worker_service_pb2.ReportJobsResponse | None]] = set()
+        self._gathering = False
         self._happened = asyncio.Condition()
 
     # The script.
@@ -73,6 +74,16 @@ class FakeScheduler(WorkerServiceServicer):
         self._offered.append(lease)
         await self._notify()
         return lease
+
+    @asynccontextmanager
+    async def at_once(self) -> AsyncIterator[None]:
+        """Lets what is offered meanwhile be leased together."""
+        self._gathering = True
+        try:
+            yield
+        finally:
+            self._gathering = False
+            await self._notify()
 
     async def direct(
         self, kind: worker_service_pb2.DirectiveType.ValueType, lease: Any = None, grace: float = 0
@@ -159,7 +170,9 @@ class FakeScheduler(WorkerServiceServicer):
         await self._notify()
         if request.poll_id not in self._answers:
             async with self._happened:
-                await self._happened.wait_for(lambda: self._offered or request.session_id != self._session)
+                await self._happened.wait_for(
+                    lambda: (self._offered and not self._gathering) or request.session_id != self._session
+                )
                 taken, self._offered = self._offered[: request.max_jobs], self._offered[request.max_jobs :]
             self._answers[request.poll_id] = taken
         await self._require(request.session_id, context)

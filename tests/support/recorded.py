@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from uuid import uuid4
 
 from towpath_worker import Context, handler
@@ -21,6 +22,7 @@ def run(ctx: Context, path: str, body: str, failures: int = 0, seconds: float = 
     if ctx.attempt <= failures:
         raise ValueError(f"attempt {ctx.attempt} fails")
     if seconds:
+        assert isinstance(ctx._stop, threading.Event), "it runs in a child process"
         ctx._stop.wait(seconds)
         ctx.raise_if_cancelled()
     return name

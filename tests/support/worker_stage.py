@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from support.fake_scheduler import FakeScheduler, listening
 from towpath_worker.runtime import run_worker
 from towpath_worker.settings import WorkerSettings
 
+TESTS = Path(__file__).parents[1]
 MODULE = "support.worker_handlers"
 TYPES = (
     "t.add",
@@ -71,6 +73,34 @@ async def stage(state_dir: Path, **changes: Any) -> AsyncIterator[tuple[FakeSche
     """A fake scheduler and a worker."""
     async with listening(FakeScheduler()) as scheduler, working(scheduler, state_dir, **changes) as worker:
         yield scheduler, worker
+
+
+@asynccontextmanager
+async def command(
+    tmp_path: Path, *flags: str, token: str = "secret", module: str = MODULE, allow: tuple[str, ...] = TYPES
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The worker as a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_")}
+    environment |= {"PYTHONPATH": str(TESTS), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    if token:
+        environment["TOWPATH_TOKEN"] = token
+    words = ["--state-dir", str(tmp_path / "state"), "--handlers", module, "--allow", ",".join(allow), *flags]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "towpath_worker",
+        *words,
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 def alive(pid: int) -> bool:

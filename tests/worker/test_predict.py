@@ -65,6 +65,32 @@ def test_a_stored_model_predicts_what_it_did_in_memory(
     assert set(result.durations) == {"load", "predict", "write"}
 
 
+def test_a_model_that_is_kept_from_the_job_before_is_never_taken_for_another(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = predictor.load
+
+    def counted(stored: models.StoredModel, threads: int = 1) -> predictor.Predictor:
+        loaded.append(stored.model.model_id)
+        return load(stored, threads)
+
+    monkeypatch.setattr(predictor, "load", counted)
+    frame = mixed("diabetes", "y")
+    first = run_train(folders, frame, "y", model_type="linear").model
+    second = run_train(folders, frame.assign(y=-frame["y"]), "y", model_type="linear").model
+    rows = frame.drop(columns="y")
+    answers = [predicted(run_predict(folders, model, rows))["prediction"] for model in (first, first, second, first)]
+    assert loaded == [first.model_id, second.model_id, first.model_id]
+    for again in (1, 3):
+        np.testing.assert_array_equal(answers[0], answers[again])
+    np.testing.assert_allclose(answers[2], -answers[0])
+    (file,) = (path for path in folders.models.rglob("model.*") if f"{first.version}" == path.parent.name)
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(InvalidInput, match="was changed after its training"):
+        run_predict(folders, first, rows)
+
+
 @pytest.mark.parametrize(
     ("labels", "dtype"),
     [

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.v1 import job_pb2, job_service_pb2, worker_service_pb2
+from towpath_worker import journal as journal_module
 from towpath_worker import outbox as outbox_module
 from towpath_worker.logs import LogBook
 from towpath_worker.outbox import Outbox
@@ -174,7 +175,7 @@ async def test_outcomes_and_their_logs_survive_a_restart(tmp_path: Path) -> None
 
 
 async def test_the_spool_is_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "COMPACT_BYTES", 10_000)
+    monkeypatch.setattr(journal_module, "COMPACT_BYTES", 10_000)
     spool = Spool(tmp_path / "spool")
     outbox = Outbox(spool)
     for number in range(40):

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from support.fake_scheduler import FakeScheduler, listening
-from support.worker_stage import MODULE, TYPES, alive, settings_for, working
+from support.worker_stage import alive, command, settings_for, working
 from towpath.v1 import worker_service_pb2
 from towpath_worker.command import app
 from towpath_worker.process import StartFailed
 from towpath_worker.runtime import run_worker
 
-TESTS = Path(__file__).parents[1]
-
-Process = asyncio.subprocess.Process
-
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
-
-
-@asynccontextmanager
-async def command(tmp_path: Path, *flags: str, token: str = "secret") -> AsyncIterator[Process]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_")}
-    environment |= {"PYTHONPATH": str(TESTS), "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-    if token:
-        environment["TOWPATH_TOKEN"] = token
-    words = ["--state-dir", str(tmp_path / "state"), "--handlers", MODULE, "--allow", ",".join(TYPES), *flags]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "towpath_worker",
-        *words,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 @needs_signals

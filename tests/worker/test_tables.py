@@ -148,6 +148,15 @@ def test_arrow_round_trip_is_compressed() -> None:
     pd.testing.assert_frame_equal(tables.from_inline(sent), frame)
 
 
+def test_repeated_texts_do_not_unfold_beyond_the_limit() -> None:
+    frame = pd.DataFrame({"text": ["x" * 1_000] * 5_000})
+    sent = tables.to_inline(frame, arrow=True)
+    assert len(sent.arrow) < 10_000
+    pd.testing.assert_frame_equal(tables.from_inline(sent, max_bytes=5_000_000), frame)
+    with pytest.raises(InvalidInput, match="more than 4,999,999 bytes"):
+        tables.from_inline(sent, max_bytes=4_999_999)
+
+
 def arrow(batch: pa.RecordBatch) -> bytes:
     sink = io.BytesIO()
     with pa.ipc.new_stream(sink, batch.schema) as writer:

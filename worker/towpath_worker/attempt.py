@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from google.protobuf import timestamp_pb2
+import asyncio
 
 from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker.executor import Outcome
+from towpath_worker.log import logger
 from towpath_worker.logs import LogBook, Stream
-from towpath_worker.outbox import Key, Outbox, Report
+from towpath_worker.outbox import Outbox
+from towpath_worker.reports import Key, Report, now
+
+log = logger("towpath.worker")
+
+# Seconds: most jobs that end sooner are spared a message.
+MOMENT = 0.01
 
 
 class Attempt:
@@ -15,18 +22,27 @@ class Attempt:
 
     def __init__(self, lease: worker_service_pb2.Lease, outbox: Outbox) -> None:
         self.key: Key = (lease.job.job_id, lease.lease_token)
+        #: False also of a job that was over too soon to tell.
+        self.start_told = False
+        self._lease = lease
         self._outbox = outbox
         self._muted = False
+        self._telling: asyncio.TimerHandle | None = None
         self._logs = LogBook(
             lambda chunk: self._add(Report(log=chunk)),
             has_room=lambda: outbox.has_log_room,
         )
 
     def started(self) -> None:
-        """A child process has taken the job."""
-        moment = timestamp_pb2.Timestamp()
-        moment.GetCurrentTime()
-        self._add(Report(started=worker_service_pb2.Started(start_time=moment)))
+        """A child process has taken the job. Told a moment later, if its outcome does not come sooner and says it."""
+        self._telling = asyncio.get_running_loop().call_later(MOMENT, self.tell_started)
+
+    def tell_started(self) -> None:
+        """Tells now that the job runs."""
+        self._forget_start()
+        self.start_told = True
+        log.info("job", job=self.key[0], type=self._lease.job.job_type, attempt=self._lease.attempt)
+        self._add(Report(started=worker_service_pb2.Started(start_time=now())))
 
     def progress(self, progress: job_pb2.Progress) -> None:
         """The job came further."""
@@ -42,6 +58,7 @@ class Attempt:
             self.mute()
             return
         self._logs.close()
+        self._forget_start()
         match outcome:
             case worker_service_pb2.Succeeded():
                 self._add(Report(succeeded=outcome))
@@ -53,9 +70,17 @@ class Attempt:
     def mute(self) -> None:
         """The lease is void: what waits is forgotten, and nothing more is said."""
         self._muted = True
+        self._forget_start()
         self._outbox.drop(self.key)
 
+    def _forget_start(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
     def _add(self, report: Report) -> None:
+        if self._telling is not None:
+            self.tell_started()
         if not self._muted:
             report.job_id, report.lease_token = self.key
             self._outbox.add(report)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -20,34 +22,49 @@ class Misfit(Exception):
     """A value that an annotation does not admit."""
 
 
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What parameters a handler takes."""
+
+    known: Mapping[str, Param]
+    required: Sequence[str]
+    hints: Mapping[str, Any]
+    any_name: bool
+
+
+@functools.lru_cache(maxsize=1000)
+def _taken(function: Callable[..., Any]) -> Takes:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    known = {one.name: one for one in parameters if one.kind in (Param.POSITIONAL_OR_KEYWORD, Param.KEYWORD_ONLY)}
+    return Takes(
+        known=known,
+        required=[one.name for one in known.values() if one.default is Param.empty],
+        hints=_hints(function),
+        any_name=any(one.kind is Param.VAR_KEYWORD for one in parameters),
+    )
+
+
 def bind(function: Callable[..., Any], params: struct_pb2.Struct) -> dict[str, Any]:
     """Keyword arguments for a handler from a job's parameters; InvalidInput names every wrong one.
 
     Numbers arrive as floats: whole ones become ints where the annotation says int, and where there is no annotation.
     """
-    given = {name: to_python(value) for name, value in params.fields.items()}
-    parameters = list(inspect.signature(function).parameters.values())[1:]
-    hints = _hints(function)
-    takes_any = any(one.kind is Param.VAR_KEYWORD for one in parameters)
-    known = {one.name: one for one in parameters if one.kind in (Param.POSITIONAL_OR_KEYWORD, Param.KEYWORD_ONLY)}
+    takes = _taken(function)
     wrong: list[str] = []
     bound: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in known:
-            if takes_any:
+    for name, given in params.fields.items():
+        value = to_python(given)
+        if name not in takes.known:
+            if takes.any_name:
                 bound[name] = value
             else:
-                wrong.append(_unknown(name, known))
+                wrong.append(_unknown(name, takes.known))
             continue
         try:
-            bound[name] = fit(value, hints.get(name, Any))
+            bound[name] = fit(value, takes.hints.get(name, Any))
         except Misfit as misfit:
             wrong.append(f"parameter {name!r} {misfit}")
-    wrong += [
-        f"parameter {one.name!r} is missing"
-        for one in known.values()
-        if one.default is Param.empty and one.name not in given
-    ]
+    wrong += [f"parameter {name!r} is missing" for name in takes.required if name not in params.fields]
     if wrong:
         raise InvalidInput("; ".join(wrong) + ".")
     return bound

@@ -10,22 +10,18 @@ import queue
 import shutil
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from towpath.v1 import job_pb2, worker_service_pb2
+from towpath.v1 import worker_service_pb2
 from towpath_worker import frames, portable, registry, results
-from towpath_worker.errors import Cancelled, InvalidInput
+from towpath_worker.errors import Cancelled
+from towpath_worker.failures import failure
 from towpath_worker.frames import Kind
 from towpath_worker.handler import Context
 from towpath_worker.paths import Folders
 from towpath_worker.plan import attempt_name
 from towpath_worker.teller import PipeTeller
-
-MAX_MESSAGE = 4_000
-MAX_TRACEBACK = 16_000
-OWN_FILES = frozenset({__file__, registry.__file__})
 
 
 class Child:
@@ -33,12 +29,15 @@ class Child:
 
     def __init__(self, commands: int, reports: int) -> None:
         self._commands = commands
-        self._send = _sender(reports)
+        self._send_all = _sender(reports)
         self._jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._setup: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._outputs = [os.dup(1), os.dup(2)]
         self._stop = threading.Event()
         self._on_cancel: list[Callable[[], object]] = []
+
+    def _send(self, kind: Kind, payload: bytes = b"") -> None:
+        self._send_all(frames.encode(kind, payload))
 
     def serve(self) -> None:
         """Runs jobs until the worker closes the pipe."""
@@ -47,7 +46,7 @@ class Child:
         sys.path[:] = [*facts["path"], *(one for one in sys.path if one not in facts["path"])]
         try:
             served = registry.load(facts["modules"], facts["allow"])
-            self._send(Kind.TYPES, frames.pack({"types": served}))
+            self._send(Kind.TYPES, frames.pack({"types": served, "inline": registry.inline(served)}))
             registry.preload(served)
         except registry.Unservable as error:
             self._send(Kind.TYPES, frames.pack({"error": str(error)}))
@@ -55,23 +54,25 @@ class Child:
         folders = Folders(
             data=tuple(Path(one) for one in facts["data"]), models=Path(facts["models"]), results=Path(facts["results"])
         )
-        home, environment = Path.cwd(), dict(os.environ)
+        home, environment = Path.cwd(), portable.Environment()
         self._send(Kind.READY)
+        work = Path(facts["work"])
         while True:
-            self._run(self._jobs.get(), folders, Path(facts["work"]), facts["threads"])
-            self._tidy(home, environment)
+            kind, message = self._run(self._jobs.get(), folders, work, facts["threads"])
+            # In one piece: the worker is woken once, and can give the next job at once.
+            self._send_all(frames.encode(kind, message), frames.encode(Kind.IDLE, self._tidy(home, environment)))
 
-    def _run(self, payload: bytes, folders: Folders, work: Path, threads: int) -> None:
+    def _run(self, payload: bytes, folders: Folders, work: Path, threads: int) -> tuple[Kind, bytes]:
         facts, body = frames.unpack(payload)
         lease = worker_service_pb2.Lease.FromString(body)
         job = lease.job
         name = attempt_name(lease)
-        workdir = portable.private_folder(work / name)
+        folders_made: list[Path] = []
         teller = PipeTeller(self._send)
         ctx = Context(
             job_id=job.job_id,
             attempt=lease.attempt,
-            workdir=workdir,
+            workdir=lambda: _make_folder(work / name, folders_made),
             folders=folders,
             worker_id=facts["worker_id"],
             tenant=job.tenant,
@@ -91,10 +92,11 @@ class Child:
         except BaseException as error:  # noqa: BLE001
             kind, message = Kind.FAILED, failure(error).SerializeToString()
         finally:
-            shutil.rmtree(workdir, ignore_errors=True)
+            for folder in folders_made:
+                shutil.rmtree(folder, ignore_errors=True)
         teller.close()
         self._end_output(facts["marker"].encode())
-        self._send(kind, message)
+        return kind, message
 
     def _end_output(self, marker: bytes) -> None:
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
@@ -104,20 +106,17 @@ class Child:
         for descriptor in self._outputs:
             os.write(descriptor, marker)
 
-    def _tidy(self, home: Path, environment: dict[str, str]) -> None:
-        """Undoes what a job can have left behind, and says whether this process may run another."""
+    def _tidy(self, home: Path, environment: portable.Environment) -> bytes:
+        """Undoes what a job can have left behind; CLEAN where this process may run another."""
         self._on_cancel.clear()
         for number, descriptor in enumerate(self._outputs, start=1):
             os.dup2(descriptor, number)
         wire_output()
-        if dict(os.environ) != environment:
-            os.environ.clear()
-            os.environ.update(environment)
+        environment.restore()
         with contextlib.suppress(OSError):
             os.chdir(home)
         threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
-        clean = not threads and not portable.has_children()
-        self._send(Kind.IDLE, frames.pack({"clean": clean}))
+        return b"" if threads or portable.has_children() else frames.CLEAN
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -138,31 +137,9 @@ class Child:
                 hook()
 
 
-def failure(error: BaseException) -> job_pb2.Failure:
-    """What a person is told of an exception. A class with `retryable = False` is not tried again."""
-    invalid = isinstance(error, InvalidInput)
-    described = traceback.TracebackException.from_exception(error)
-    described.stack = traceback.StackSummary.from_list(
-        [one for one in described.stack if one.filename not in OWN_FILES]
-    )
-    trace = results.clean("".join(described.format()))
-    message = results.clean(_message(error))
-    return job_pb2.Failure(
-        cause=job_pb2.FAILURE_CAUSE_INVALID_INPUT if invalid else job_pb2.FAILURE_CAUSE_HANDLER,
-        type=type(error).__qualname__,
-        message=message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + " [...]",
-        traceback="" if invalid else trace if len(trace) <= MAX_TRACEBACK else "[...] " + trace[-MAX_TRACEBACK:],
-        retryable=not invalid and getattr(error, "retryable", True) is not False,
-    )
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"The handler called sys.exit({error.code!r}). Return, or raise an exception."
-    try:
-        return str(error) or type(error).__qualname__
-    except Exception:  # noqa: BLE001
-        return type(error).__qualname__
+def _make_folder(path: Path, made: list[Path]) -> Path:
+    made.append(path)
+    return portable.private_folder(path)
 
 
 def wire_output() -> None:
@@ -184,9 +161,9 @@ streams: dict[str, io.TextIOWrapper] = {}
 def _sender(descriptor: int) -> Callable[..., None]:
     lock = threading.Lock()
 
-    def send(kind: Kind, payload: bytes = b"") -> None:
+    def send(*encoded: bytes) -> None:
         with lock:
-            frames.write(descriptor, kind, payload)
+            frames.write(descriptor, *encoded)
 
     return send
 

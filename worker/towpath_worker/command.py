@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import signal
 import sys
@@ -60,6 +61,10 @@ def run(
         int | None,
         typer.Option("--slots", "--concurrency", "-c", help="Jobs at once; default: half of the cores, at most 4."),
     ] = None,
+    inline_slots: Annotated[
+        int | None,
+        typer.Option("--inline-slots", help="In place of --slots where all job types are inline. Default 512."),
+    ] = None,
     handlers: Annotated[
         list[str] | None,
         typer.Option("--handlers", metavar="MODULE", help="Python module with @handler functions. Again for more."),
@@ -96,7 +101,7 @@ def run(
     ] = None,
     max_tasks_per_child: Annotated[
         int | None,
-        typer.Option("--max-tasks-per-child", help="Jobs after which a child process is replaced. Default 100."),
+        typer.Option("--max-tasks-per-child", help="Jobs after which a child process is replaced. Default 10000."),
     ] = None,
     run_once: Annotated[bool, typer.Option("--run-once", help="Wait for one job, run it, and stop.")] = False,
     config: Annotated[
@@ -114,6 +119,7 @@ def run(
         "server": server,
         "name": name,
         "slots": slots,
+        "inline_slots": inline_slots,
         "handlers": handlers,
         "data_dirs": data_dir,
         "state_dir": state_dir,
@@ -129,7 +135,7 @@ def run(
     settings = with_token(read_settings(flags, config))
     log.to_stderr(settings.log_level)
     try:
-        code = asyncio.run(serve(settings))
+        code = run_loop(settings)
     except Refused as error:
         fail(str(error), EXIT_REFUSED)
     except StateFolderTaken as error:
@@ -137,6 +143,15 @@ def run(
     except (StartFailed, ValueError, OSError) as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+def run_loop(settings: WorkerSettings) -> int:
+    """Runs the worker in an event loop of its own: uvloop's, where that is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.run(serve(settings))
+    import uvloop
+
+    return uvloop.run(serve(settings))
 
 
 async def serve(settings: WorkerSettings) -> int:
@@ -173,7 +188,7 @@ def greet(settings: WorkerSettings, ready: Ready) -> None:
     lines = [
         f"Towpath worker {settings.name} ({ready.worker_id}) serves {settings.server}",
         f"  job types    {', '.join(ready.job_types)}",
-        f"  slots        {settings.slots}",
+        f"  slots        {ready.slots}",
         f"  data         {folders}",
         f"  models       {settings.state_dir.expanduser().resolve() / 'models'}",
         "Next, in another terminal:  towpath workers list   or   towpath train --help",

@@ -1,4 +1,8 @@
-"""Runs jobs in child processes: a warm pool of them, and for each job its end: outcome, stop, kill, crash."""
+"""Runs jobs in child processes: a warm pool of them, and for each job its end: outcome, stop, kill, crash.
+
+Each is a fresh interpreter, started ahead of need, that imports what jobs want before it is given any. It is never a
+fork of one that has done so: libraries with threads of their own (OpenMP, OpenBLAS, Arrow) may hang in a fork.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker.frames import Kind
 from towpath_worker.log import logger
 from towpath_worker.plan import Plan, attempt_name
-from towpath_worker.process import ChildProcess, Died, Listener, StartFailed
+from towpath_worker.process import ChildProcess, Died, Listener, Served, StartFailed
 
 log = logger("towpath.worker")
 
@@ -61,9 +65,13 @@ class Executor:
         self._closed = False
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="towpath-spawn")
 
-    async def start(self) -> list[str]:
-        """Starts the first child process; the job types that it serves. StartFailed says why it cannot."""
+    async def start(self) -> Served:
+        """Starts the first child process; what the handlers serve. StartFailed says why it cannot."""
         child, served = await self._start_child()
+        if served.all_inline:
+            # It was only to say so.
+            await self._retire(child)
+            return served
         self._idle.put_nowait(child)
         self._top_up()
         return served
@@ -99,7 +107,7 @@ class Executor:
         """Kills all child processes."""
         self._closed = True
         for child in list(self._children):
-            self._spawn_task(child.kill())
+            self._spawn_task(self._retire(child))
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._spawner.shutdown(wait=False)
@@ -112,6 +120,7 @@ class Executor:
         if child is None:
             return _released(stop, stop.reason or worker_service_pb2.RELEASE_REASON_STOPPED)
         stop.child = child
+        self._top_up()
         job.started()
         try:
             kind, message = await child.perform(lease, worker_id, job)
@@ -121,6 +130,8 @@ class Executor:
             return _died(stop, died)
         if stop.reason is not None:
             await self._retire(child)
+        elif child.reusable_now and not self._is_worn(child) and not self._closed:
+            self._idle.put_nowait(child)
         else:
             self._returning += 1
             self._spawn_task(self._give_back(child))
@@ -141,6 +152,8 @@ class Executor:
 
     async def _take_unless(self, stop: Stop) -> ChildProcess | None:
         """A child process, or None where the wish to stop came before."""
+        if (child := self._idle_now()) is not None:
+            return child
         taking, asked = asyncio.ensure_future(self._take()), asyncio.ensure_future(stop.asked.wait())
         try:
             await asyncio.wait([taking, asked], return_when=asyncio.FIRST_COMPLETED)
@@ -152,6 +165,16 @@ class Executor:
         finally:
             asked.cancel()
             taking.cancel()
+
+    def _idle_now(self) -> ChildProcess | None:
+        if self._waiting or self._idle.empty():
+            return None
+        found = self._idle.get_nowait()
+        if isinstance(found, ChildProcess) and found.alive:
+            return found
+        if isinstance(found, StartFailed):
+            self._idle.put_nowait(found)
+        return None
 
     async def _take(self) -> ChildProcess:
         self._waiting += 1
@@ -194,7 +217,7 @@ class Executor:
         self._idle.put_nowait(child)
         self._top_up()
 
-    async def _start_child(self) -> tuple[ChildProcess, list[str]]:
+    async def _start_child(self) -> tuple[ChildProcess, Served]:
         child = ChildProcess(f"{self._plan.mark}:{secrets.token_hex(8)}")
         self._children.add(child)
         try:
@@ -206,7 +229,7 @@ class Executor:
 
     async def _give_back(self, child: ChildProcess) -> None:
         reusable = await child.reusable() and not self._closed
-        worn = child.tasks >= self._max_tasks
+        worn = self._is_worn(child)
         self._returning -= 1
         # A worn one goes on until the next one is warm: a job must not wait for its imports.
         if reusable and (not worn or self._idle.empty()):
@@ -218,8 +241,12 @@ class Executor:
             await self._retire(child)
         self._top_up()
 
+    def _is_worn(self, child: ChildProcess) -> bool:
+        return child.tasks >= self._max_tasks
+
     async def _retire(self, child: ChildProcess) -> None:
         await child.kill()
+        child.close()
         self._children.discard(child)
 
     def _spawn_task(self, work: Coroutine[Any, Any, None]) -> None:

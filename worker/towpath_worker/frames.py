@@ -31,6 +31,8 @@ class Kind(enum.IntEnum):
     IDLE = 17
 
 
+# What IDLE says where the process may run another job.
+CLEAN = b"clean"
 OUTCOMES = frozenset({Kind.SUCCEEDED, Kind.FAILED, Kind.STOPPED})
 
 
@@ -41,9 +43,9 @@ def encode(kind: Kind, payload: bytes = b"") -> bytes:
     return HEADER.pack(kind, len(payload)) + payload
 
 
-def write(descriptor: int, kind: Kind, payload: bytes = b"") -> None:
-    """Writes one whole frame; blocks while the pipe is full."""
-    view = memoryview(encode(kind, payload))
+def write(descriptor: int, *frames: bytes) -> None:
+    """Writes encoded frames, whole and in one piece if that fits; blocks while the pipe is full."""
+    view = memoryview(b"".join(frames))
     while view:
         view = view[os.write(descriptor, view) :]
 
@@ -58,6 +60,29 @@ def read(descriptor: int) -> Iterator[tuple[Kind, bytes]]:
         if payload is None:
             return
         yield Kind(kind), payload
+
+
+class Feed:
+    """Frames out of pieces, wherever these were cut."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def take(self, data: bytes) -> Iterator[tuple[Kind, bytes]]:
+        """The frames that are whole now. ValueError for what is none."""
+        self._rest += data
+        at = 0
+        while len(self._rest) - at >= HEADER.size:
+            kind, length = HEADER.unpack_from(self._rest, at)
+            if length > MAX_PAYLOAD:
+                raise ValueError(f"A frame claims {length} bytes.")
+            end = at + HEADER.size + length
+            if end > len(self._rest):
+                break
+            payload = bytes(self._rest[at + HEADER.size : end])
+            at = end
+            yield Kind(kind), payload
+        del self._rest[:at]
 
 
 def pack(facts: Mapping[str, Any], body: bytes = b"") -> bytes:

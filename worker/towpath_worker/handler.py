@@ -23,14 +23,23 @@ BUILT_IN_TYPES = ("train", "predict", "list_models")
 F = TypeVar("F", bound=Callable[..., Any])
 
 registered: dict[str, Callable[..., Any]] = {}
+#: The job types whose handlers run in the worker's own process.
+inlined: set[str] = set()
 
 
-def handler(job_type: str) -> Callable[[F], F]:
+def handler(job_type: str, *, inline: bool = False) -> Callable[[F], F]:
     """Makes a function the handler of a job type.
 
     The function's first parameter is the Context; the job's parameters are given to the others by name. It may be
     `async def`. What it returns goes to the submitter as JSON. ValueError for a name that cannot be a job type or is
     taken, TypeError for a function without a first parameter.
+
+    `inline=True` is for tiny work, of milliseconds: the function runs in the worker's own process, an `async def` in
+    its event loop and any other function in one of its threads. That costs a hundredth of a child process and has its
+    price. Nothing is isolated: a crash or `sys.exit` in C code ends the worker, and an `async def` that blocks holds up
+    all its jobs and heartbeats. A job is stopped by its own will alone: an `async def` is cancelled as a task is,
+    another function must look at `ctx.cancelled`, and neither is ever killed. What it prints goes to the worker's
+    output; only `ctx.log` goes to the job's log.
     """
     if not JOB_TYPE_PATTERN.fullmatch(job_type):
         raise ValueError(
@@ -53,6 +62,7 @@ def handler(job_type: str) -> Callable[[F], F]:
             )
         setattr(function, JOB_TYPE_ATTRIBUTE, job_type)
         registered[job_type] = function
+        (inlined.add if inline else inlined.discard)(job_type)
         return function
 
     return register
@@ -67,6 +77,15 @@ class ProgressUpdate:
     phase: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     eta: float | None = None
+
+
+NOTHING_YET = ProgressUpdate()
+
+
+class Stopping(Protocol):
+    """The wish that a job stops: a threading.Event, or less."""
+
+    def is_set(self) -> bool: ...
 
 
 class Teller(Protocol):
@@ -85,7 +104,7 @@ class Context:
         *,
         job_id: str,
         attempt: int,
-        workdir: Path,
+        workdir: Path | Callable[[], Path],
         folders: Folders,
         worker_id: str = "",
         tenant: str = "",
@@ -93,12 +112,11 @@ class Context:
         threads: int = 1,
         lease_token: str = "",
         teller: Teller,
-        stop: threading.Event | None = None,
+        stop: Stopping | None = None,
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
-        #: An empty folder of this attempt's own, removed after it.
-        self.workdir = workdir
+        self._workdir = workdir
         #: What the worker's owner lets jobs read and write.
         self.folders = folders
         self.worker_id = worker_id
@@ -111,7 +129,15 @@ class Context:
         self._teller = teller
         self._stop = stop or threading.Event()
         self._lock = threading.Lock()
-        self._update = ProgressUpdate()
+        self._update = NOTHING_YET
+
+    @property
+    def workdir(self) -> Path:
+        """An empty folder of this attempt's own: made when it is first asked for, removed after the attempt."""
+        with self._lock:
+            if not isinstance(self._workdir, Path):
+                self._workdir = self._workdir()
+            return self._workdir
 
     def progress(
         self,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from google.protobuf import timestamp_pb2
-
 from towpath.v1 import job_service_pb2, worker_service_pb2
+from towpath_worker.reports import now
 
 Stream = job_service_pb2.LogStream
 
@@ -29,18 +28,20 @@ class LogBook:
         self._limit = limit
         self._offset = 0
         self._dropped = 0
-        decoder = codecs.getincrementaldecoder("utf-8")
-        self._decoders = {stream: decoder("replace") for stream in Stream.values()}
+        self._decoders: dict[Stream.ValueType, codecs.IncrementalDecoder] = {}
 
     def write(self, stream: Stream.ValueType, data: bytes, *, final: bool = False) -> None:
         """Adds bytes that one of the streams brought; they may end within a character."""
-        text = self._decoders[stream].decode(data, final)
+        decoder = self._decoders.get(stream)
+        if decoder is None:
+            decoder = self._decoders[stream] = codecs.getincrementaldecoder("utf-8")("replace")
+        text = decoder.decode(data, final)
         for start in range(0, len(text), CHUNK_CHARACTERS):
             self._add(stream, text[start : start + CHUNK_CHARACTERS])
 
     def close(self) -> None:
         """Adds what was still incomplete."""
-        for stream in self._decoders:
+        for stream in tuple(self._decoders):
             self.write(stream, b"", final=True)
         self._say_dropped()
 
@@ -58,9 +59,5 @@ class LogBook:
             self._send(job_service_pb2.LOG_STREAM_LOG, f"\n[{dropped} bytes of output dropped: too much at once]\n")
 
     def _send(self, stream: Stream.ValueType, text: str) -> None:
-        chunk = worker_service_pb2.LogChunk(
-            offset=self._offset, text=text, stream=stream, log_time=timestamp_pb2.Timestamp()
-        )
-        chunk.log_time.GetCurrentTime()
+        self._emit(worker_service_pb2.LogChunk(offset=self._offset, text=text, stream=stream, log_time=now()))
         self._offset += len(text.encode())
-        self._emit(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -149,7 +150,31 @@ CRASHES = frozenset(
 def flush_c_output() -> None:
     """Flushes what C code holds back in its stdio buffers."""
     with contextlib.suppress(OSError, AttributeError):
-        (ctypes.CDLL("ucrtbase") if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)
+        _c_library().fflush(None)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL("ucrtbase") if sys.platform == "win32" else ctypes.CDLL(None)
+
+
+class Environment:
+    """This process's environment as it is now, to go back to."""
+
+    def __init__(self) -> None:
+        self._names = dict(os.environ)
+        self._raw = self._look()
+
+    def restore(self) -> None:
+        """Undoes what was changed since."""
+        if self._look() != self._raw:
+            os.environ.clear()
+            os.environ.update(self._names)
+
+    @staticmethod
+    def _look() -> dict[Any, Any]:
+        # Without decoding each name and value, which takes longer than a tiny job.
+        return dict(getattr(os.environ, "_data", os.environ))
 
 
 def lock(file: IO[bytes]) -> bool:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import secrets
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import IO, Any, Protocol
+from dataclasses import dataclass
+from typing import IO, Protocol
 
 from towpath.v1 import job_pb2, job_service_pb2, worker_service_pb2
 from towpath_worker import frames, portable
 from towpath_worker.frames import Kind
+from towpath_worker.pipes import Reader, Writer
 from towpath_worker.plan import Plan, environment
 
 Stream = job_service_pb2.LogStream
@@ -40,6 +42,19 @@ class Died(Exception):
         super().__init__(message)
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The job types that the handlers serve, and those of them that run in the worker's own process."""
+
+    types: tuple[str, ...]
+    inline: tuple[str, ...]
+
+    @property
+    def all_inline(self) -> bool:
+        """Whether no child process is needed."""
+        return self.types == self.inline
+
+
 class Listener(Protocol):
     """Hears what a job says. All calls come in the worker's event loop."""
 
@@ -54,45 +69,51 @@ class ChildProcess:
     def __init__(self, mark: str) -> None:
         self.mark = mark
         self.tasks = 0
-        self.exited: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
-        self._answers: dict[Kind, asyncio.Future[Any]] = {}
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._answers: dict[Kind, asyncio.Future[tuple[Kind, bytes]]] = {}
         self._listener: Listener | None = None
         self._marker = b""
         self._pending = dict.fromkeys(STREAMS, b"")
         self._ended: dict[int, asyncio.Event] = {stream: asyncio.Event() for stream in STREAMS}
         self._reports_ended = asyncio.Event()
+        self._feed = frames.Feed()
         self._tail = b""
         self._killing = False
+        self._broken_off = False
+        self._breaking_off: asyncio.Task[None] | None = None
         self._popen: subprocess.Popen[bytes] | None = None
-        self._sending = threading.Lock()
+        self._commands: Writer | None = None
+        self._readers: list[Reader] = []
 
     @property
     def alive(self) -> bool:
         """Whether it can be given a job."""
         return not self.exited.done() and not self._killing
 
-    async def start(self, plan: Plan, spawner: Executor) -> list[str]:
-        """Starts it and waits until it can run jobs; the job types that it serves. StartFailed with the reason."""
+    async def start(self, plan: Plan, spawner: Executor) -> Served:
+        """Starts it and waits until it can run jobs; what it serves. StartFailed with the reason."""
         types, ready = self._expect(Kind.TYPES), self._expect(Kind.READY)
         # Linux ends a child when the thread that started it ends: hence a thread that lives as long as the worker.
+        pipe = portable.InheritablePipe()
         try:
-            self._popen = await self._loop.run_in_executor(spawner, self._spawn, plan)
+            self._popen = await self._loop.run_in_executor(spawner, self._spawn, plan, pipe)
         except OSError as error:
+            os.close(pipe.reader)
             self.exited.set_result(-1)
             raise StartFailed(f"A child process cannot be started: {error}") from None
+        self._wire(self._popen, pipe.reader)
         if self._killing:
             await self.kill()
         try:
             await self._send(Kind.SETUP, frames.pack(plan.facts()))
-            facts, _ = frames.unpack(await self._answer(types))
+            facts, _ = frames.unpack((await types)[1])
             if reason := facts.get("error"):
                 raise StartFailed(reason)
-            await self._answer(ready)
+            await ready
         except (Died, OSError):
             raise StartFailed(f"A child process ended while it loaded its handlers:\n{self._tail_text()}") from None
-        served: list[str] = facts["types"]
-        return served
+        return Served(tuple(facts["types"]), tuple(facts["inline"]))
 
     async def perform(self, lease: worker_service_pb2.Lease, worker_id: str, listener: Listener) -> tuple[Kind, bytes]:
         """Runs one job; the kind of its outcome and its message. Died where the process did."""
@@ -102,7 +123,7 @@ class ChildProcess:
         self._listener = listener
         for event in self._ended.values():
             event.clear()
-        outcome = asyncio.ensure_future(self._first_of(Kind.SUCCEEDED, Kind.FAILED, Kind.STOPPED))
+        outcome = self._expect(*frames.OUTCOMES)
         self._expect(Kind.IDLE)
         try:
             with contextlib.suppress(OSError):
@@ -110,18 +131,25 @@ class ChildProcess:
                 await self._send(Kind.START, frames.pack(facts, lease.SerializeToString()))
             return await outcome
         finally:
-            outcome.cancel()
             await self._outputs_ended()
             self._listener = None
+
+    @property
+    def reusable_now(self) -> bool:
+        """After a job: whether it has said already that nothing of it is left in the process."""
+        answer = self._answers[Kind.IDLE]
+        return answer.done() and answer.exception() is None and self._is_clean(answer.result()[1])
 
     async def reusable(self) -> bool:
         """After a job: whether nothing of it is left in the process."""
         try:
             async with asyncio.timeout(OUTPUT_PATIENCE):
-                facts, _ = frames.unpack(await self._answer(self._answers[Kind.IDLE]))
+                return self._is_clean((await self._answers[Kind.IDLE])[1])
         except (Died, TimeoutError):
             return False
-        return bool(facts["clean"]) and all(event.is_set() for event in self._ended.values())
+
+    def _is_clean(self, answer: bytes) -> bool:
+        return answer == frames.CLEAN and self.alive and all(event.is_set() for event in self._ended.values())
 
     async def ask_to_stop(self) -> None:
         """Tells the job that it was cancelled."""
@@ -135,8 +163,12 @@ class ChildProcess:
             await asyncio.to_thread(portable.kill_tree, self._popen.pid, self.mark)
         await asyncio.shield(self.exited)
 
-    def _spawn(self, plan: Plan) -> subprocess.Popen[bytes]:
-        pipe = portable.InheritablePipe()
+    def close(self) -> None:
+        """Hears no more of it, though something that it started may still hold its pipes."""
+        for reader in self._readers:
+            reader.close()
+
+    def _spawn(self, plan: Plan, pipe: portable.InheritablePipe) -> subprocess.Popen[bytes]:
         try:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "towpath_worker.child", pipe.argument(), str(os.getpid())],
@@ -149,54 +181,36 @@ class ChildProcess:
             )
         finally:
             os.close(pipe.writer)
-        self._thread(self._read_reports, popen, pipe.reader)
-        for stream, source in zip(STREAMS, (popen.stdout, popen.stderr), strict=True):
-            assert source is not None
-            self._thread(self._read_output, stream, source)
-        self._thread(self._wait, popen)
+        threading.Thread(target=self._wait, args=(popen,), name="towpath-wait", daemon=True).start()
         return popen
 
-    def _thread(self, target: Callable[..., None], *arguments: Any) -> None:
-        threading.Thread(target=target, args=arguments, name=f"towpath-{target.__name__}", daemon=True).start()
-
-    def _read_reports(self, popen: subprocess.Popen[bytes], descriptor: int) -> None:
-        try:
-            for kind, payload in frames.read(descriptor):
-                if not self._post(self._on_report, kind, payload):
-                    break
-        except (OSError, ValueError):
-            # Somebody else wrote into the pipe: no word of this child can be trusted any more.
-            popen.kill()
-        finally:
-            os.close(descriptor)
-            self._post(self._reports_ended.set)
-
-    def _read_output(self, stream: Stream.ValueType, source: IO[bytes]) -> None:
-        # The job waits while eight pieces wait for the event loop: memory stays bounded.
-        gate = threading.Semaphore(8)
-        with source:
-            while True:
-                gate.acquire()
-                data = os.read(source.fileno(), 64 * 1024)
-                if not self._post(self._on_output, stream, data, gate) or not data:
-                    return
+    def _wire(self, popen: subprocess.Popen[bytes], reports: int) -> None:
+        self._commands = Writer(_owned(popen.stdin))
+        self._readers.append(Reader(reports, self._on_reports))
+        for stream, source in zip(STREAMS, (popen.stdout, popen.stderr), strict=True):
+            self._readers.append(Reader(_owned(source), functools.partial(self._on_output, stream)))
+        if self.exited.done():
+            self._commands.close()
 
     def _wait(self, popen: subprocess.Popen[bytes]) -> None:
         code = popen.wait()
         if not self._killing:
             portable.kill_leftovers(popen.pid, self.mark)
-        assert popen.stdin is not None
-        with self._sending, contextlib.suppress(OSError):
-            popen.stdin.close()
-        self._post(self._on_exit, code)
+        # The event loop may be closed: then nobody listens any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._on_exit, code)
 
-    def _post(self, callback: Callable[..., None], *arguments: Any) -> bool:
+    def _on_reports(self, data: bytes) -> None:
+        if not data:
+            self._reports_ended.set()
+            return
         try:
-            self._loop.call_soon_threadsafe(callback, *arguments)
-        except RuntimeError:
-            # The event loop is closed: nobody listens any more.
-            return False
-        return True
+            for kind, payload in self._feed.take(data):
+                self._on_report(kind, payload)
+        except ValueError:
+            # Somebody else wrote into the pipe: no word of this child can be trusted any more.
+            assert self._popen is not None
+            self._popen.kill()
 
     def _on_report(self, kind: Kind, payload: bytes) -> None:
         if kind is Kind.PROGRESS and self._listener is not None:
@@ -204,10 +218,9 @@ class ChildProcess:
         elif kind is Kind.LOG and self._listener is not None:
             self._listener.output(job_service_pb2.LOG_STREAM_LOG, payload)
         elif (answer := self._answers.get(kind)) is not None and not answer.done():
-            answer.set_result(payload)
+            answer.set_result((kind, payload))
 
-    def _on_output(self, stream: Stream.ValueType, data: bytes, gate: threading.Semaphore) -> None:
-        gate.release()
+    def _on_output(self, stream: Stream.ValueType, data: bytes) -> None:
         pending = self._pending[stream] + data
         before, found, after = pending.partition(self._marker) if self._marker else (pending, b"", b"")
         # The marker may come in two pieces.
@@ -222,52 +235,53 @@ class ChildProcess:
             self._ended[stream].set()
 
     def _on_exit(self, code: int) -> None:
+        if self._commands is not None:
+            self._commands.close()
         if not self.exited.done():
             self.exited.set_result(code)
+        self._breaking_off = self._loop.create_task(self._break_off(code))
 
-    def _expect(self, kind: Kind) -> asyncio.Future[Any]:
-        self._answers[kind] = self._loop.create_future()
-        return self._answers[kind]
+    async def _break_off(self, code: int) -> None:
+        # What it said before its end counts.
+        await self._outputs_ended()
+        self._broken_off = True
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(Died(code, self._tail_text()))
+                # Looked at, as perhaps nobody waits for it.
+                answer.exception()
 
-    async def _first_of(self, *kinds: Kind) -> tuple[Kind, bytes]:
-        answers = {self._expect(kind): kind for kind in kinds}
-        await asyncio.wait([*answers, self.exited], return_when=asyncio.FIRST_COMPLETED)
-        if self.exited.done():
-            # What it said before its end counts.
-            await self._outputs_ended()
-        for answer, kind in answers.items():
-            if answer.done():
-                return kind, answer.result()
-        raise Died(self.exited.result(), self._tail_text())
-
-    async def _answer(self, answer: asyncio.Future[Any]) -> bytes:
-        await asyncio.wait([answer, self.exited], return_when=asyncio.FIRST_COMPLETED)
-        if self.exited.done():
-            await self._outputs_ended()
-        if not answer.done():
-            raise Died(self.exited.result(), self._tail_text())
-        payload: bytes = answer.result()
-        return payload
+    def _expect(self, *kinds: Kind) -> asyncio.Future[tuple[Kind, bytes]]:
+        answer: asyncio.Future[tuple[Kind, bytes]] = self._loop.create_future()
+        self._answers |= dict.fromkeys(kinds, answer)
+        if self._broken_off:
+            answer.set_exception(Died(self.exited.result(), self._tail_text()))
+            answer.exception()
+        return answer
 
     async def _outputs_ended(self) -> None:
+        waited = (*self._ended.values(), *([self._reports_ended] if self.exited.done() else []))
+        if all(event.is_set() for event in waited):
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OUTPUT_PATIENCE):
-                for event in (*self._ended.values(), *([self._reports_ended] if self.exited.done() else [])):
+                for event in waited:
                     await event.wait()
 
     async def _send(self, kind: Kind, payload: bytes = b"") -> None:
-        await asyncio.to_thread(self._write, kind, payload)
-
-    def _write(self, kind: Kind, payload: bytes) -> None:
-        with self._sending:
-            assert self._popen is not None
-            assert self._popen.stdin is not None
-            if self._popen.stdin.closed:
-                raise BrokenPipeError
-            frames.write(self._popen.stdin.fileno(), kind, payload)
+        if self._commands is None:
+            raise BrokenPipeError
+        await self._commands.write(frames.encode(kind, payload))
 
     def _tail_text(self) -> str:
         tail, found, extensions = self._tail.rpartition(EXTENSIONS)
         if not found or b"\n" in extensions.strip():
             tail = self._tail
         return tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()
+
+
+def _owned(file: IO[bytes] | None) -> int:
+    """The descriptor of a pipe whose file object is of no more use."""
+    assert file is not None
+    with file:
+        return os.dup(file.fileno())

@@ -11,16 +11,20 @@ next start; it holds up no other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from towpath_worker import failpoints, staging
 from towpath_worker.backoff import Backoff
 from towpath_worker.log import logger
-from towpath_worker.outbox import Key, Outbox
+from towpath_worker.outbox import Outbox
 from towpath_worker.paths import Folders
+from towpath_worker.reports import Key
 
 log = logger("towpath.worker")
+
+# What reads models waits so long, in seconds, until a training that may be over for its submitter is over here too.
+MODEL_PATIENCE = 5.0
 
 
 class Publisher:
@@ -76,8 +80,25 @@ class Publisher:
 
         A model that cannot be given its name stays staged, and its outcome in the outbox: `keep_trying` does the rest.
         """
-        for key, publish in accepted.items():
-            await self._settle(key, publish=publish)
+        for key in accepted.keys() & self._waiting:
+            await self._settle(key, publish=accepted[key])
+
+    async def keep_told(self, tell: Callable[[], Awaitable[bool]]) -> None:
+        """Lets the scheduler be told of the models whenever there is news; until cancelled."""
+        # One after the other: an older list must not come after a newer one.
+        backoff = Backoff(longest=30.0)
+        while True:
+            await self.news.wait()
+            self.news.clear()
+            # What the scheduler has accepted and is not published yet must not be missing from the list.
+            await self.settled(MODEL_PATIENCE)
+            with self.listing():
+                told = await tell()
+            if told:
+                backoff.reset()
+            else:
+                self.news.set()
+                await backoff.wait()
 
     async def keep_trying(self) -> None:
         """Publishes what could not be published, as soon as it can be; until cancelled."""

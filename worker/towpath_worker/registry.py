@@ -13,7 +13,7 @@ from typing import Any
 from towpath.v1 import job_pb2
 from towpath_worker import binding, results
 from towpath_worker.errors import InvalidInput
-from towpath_worker.handler import BUILT_IN_TYPES, Context, registered
+from towpath_worker.handler import BUILT_IN_TYPES, Context, inlined, registered
 
 BUILT_IN_PACKAGE = "towpath_worker.handlers"
 # What a built-in job type cannot do without.
@@ -45,6 +45,11 @@ def load(modules: Iterable[str], allow: Iterable[str]) -> list[str]:
     return sorted(served)
 
 
+def inline(served: Iterable[str]) -> list[str]:
+    """Those of the loaded job types that run in the worker's own process."""
+    return sorted(inlined.intersection(served))
+
+
 def preload(served: Iterable[str]) -> None:
     """Imports the libraries of the built-in job types that are served, so that no job waits for them."""
     if any(NEEDS.get(name) for name in served):
@@ -59,14 +64,18 @@ def run(job: job_pb2.Job, ctx: Context, on_cancel: OnCancel) -> job_pb2.JobResul
     if which != "custom":
         function = _built_in(which)
         return job_pb2.JobResult(**{which: function(ctx, getattr(job, which))})
-    custom = registered.get(job.custom.type)
-    if custom is None:
-        raise InvalidInput(f"This worker has no handler for {job.custom.type!r}.")
-    arguments = binding.bind(custom, job.custom.params)
-    returned = custom(ctx, **arguments)
+    returned = call(job.custom, ctx)
     if inspect.isawaitable(returned):
         returned = asyncio.run(_cancellable(returned, ctx, on_cancel))
     return job_pb2.JobResult(custom=job_pb2.CustomResult(value=results.to_value(returned)))
+
+
+def call(spec: job_pb2.CustomSpec, ctx: Context) -> Any:
+    """Calls a custom job's handler; what it gives, perhaps to be awaited. Raises what the handler raises."""
+    function = registered.get(spec.type)
+    if function is None:
+        raise InvalidInput(f"This worker has no handler for {spec.type!r}.")
+    return function(ctx, **binding.bind(function, spec.params))
 
 
 async def _cancellable(work: Awaitable[Any], ctx: Context, on_cancel: OnCancel) -> Any:

@@ -35,17 +35,21 @@ def to_value(result: Any) -> struct_pb2.Value:
     Numbers that are not finite become null; whole numbers past 2**53 become text, as they would lose digits.
     UnsendableResult names what cannot be sent, and where in the result it stands.
     """
-    return _value(result, "result", 0)
+    value = struct_pb2.Value()
+    fill(value, result)
+    return value
 
 
-def _value(item: Any, where: str, depth: int) -> struct_pb2.Value:
+def fill(value: struct_pb2.Value, item: Any, where: str = "result", depth: int = 0) -> None:
+    """Writes what `to_value` gives into a value that is empty."""
     if depth > MAX_DEPTH:
         raise UnsendableResult(
             f"{where[:200]} is nested more than {MAX_DEPTH} deep. Return something flatter, or write a file."
         )
-    value = struct_pb2.Value()
     plain = _plain(item, where)
     match plain:
+        case str():
+            value.string_value = clean(plain)
         case None:
             value.null_value = struct_pb2.NULL_VALUE
         case bool():
@@ -54,15 +58,20 @@ def _value(item: Any, where: str, depth: int) -> struct_pb2.Value:
             value.string_value = str(plain)
         case int() | float():
             value.number_value = plain
-        case str():
-            value.string_value = clean(plain)
         case dict():
+            value.struct_value.SetInParent()
             fields = value.struct_value.fields
             for key, one in plain.items():
-                fields[_key(key, where)].CopyFrom(_value(one, f"{where}[{key!r}]", depth + 1))
+                # Two keys may be one as text: the last one counts, alone.
+                name = _key(key, where)
+                if name in fields:
+                    del fields[name]
+                fill(fields[name], one, f"{where}[{key!r}]", depth + 1)
         case _:
-            value.list_value.values.extend(_value(one, f"{where}[{at}]", depth + 1) for at, one in enumerate(plain))
-    return value
+            value.list_value.SetInParent()
+            values = value.list_value.values
+            for at, one in enumerate(plain):
+                fill(values.add(), one, f"{where}[{at}]", depth + 1)
 
 
 def _plain(item: Any, where: str) -> Any:

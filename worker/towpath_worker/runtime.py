@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from towpath import channel
-from towpath_worker import machine
+from towpath_worker import machine, registry
 from towpath_worker.executor import Executor
 from towpath_worker.outbox import Outbox
 from towpath_worker.plan import Plan
+from towpath_worker.process import StartFailed
 from towpath_worker.settings import WorkerSettings
 from towpath_worker.spool import Spool
 from towpath_worker.state import StateFolder
@@ -24,6 +27,7 @@ class Ready:
 
     worker_id: str
     job_types: tuple[str, ...]
+    slots: int
 
 
 async def run_worker(
@@ -53,16 +57,20 @@ async def run_worker(
     outbox = Outbox(Spool(state.spool))
     try:
         served = await executor.start()
+        if served.inline:
+            _load_here(plan)
+        slots = settings.inline_slots if served.all_inline else settings.slots
         supervisor = Supervisor(
-            settings,
+            settings.model_copy(update={"slots": slots}),
             state,
             executor,
             outbox,
             served,
+            plan,
             connect=lambda: channel.aio_channel(
                 settings.server, token, insecure=settings.insecure, tls_ca=settings.tls_ca
             ),
-            on_ready=lambda worker_id: on_ready(Ready(worker_id, tuple(served))),
+            on_ready=lambda worker_id: on_ready(Ready(worker_id, served.types, slots)),
         )
         async with _when(stop, supervisor.drain), _when(release, supervisor.release):
             await supervisor.run()
@@ -71,6 +79,16 @@ async def run_worker(
         outbox.close()
         state.close()
     return 0
+
+
+def _load_here(plan: Plan) -> None:
+    # As in a child process, which finds modules in the folder that the worker was started in.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        registry.load(plan.modules, plan.allow)
+    except registry.Unservable as error:
+        raise StartFailed(str(error)) from None
 
 
 @contextlib.asynccontextmanager

@@ -18,13 +18,16 @@ from towpath.v1.worker_service_pb2_grpc import WorkerServiceStub
 from towpath_worker import failpoints, refusals
 from towpath_worker.backoff import Backoff
 from towpath_worker.log import logger
-from towpath_worker.outbox import Key, Outbox
+from towpath_worker.outbox import Outbox
 from towpath_worker.refusals import Refused
+from towpath_worker.reports import Key
 
 log = logger("towpath.worker")
 
 CALL_TIMEOUT = 15.0
 POLL_MARGIN = 10.0
+# Seconds for which reports wait for company while a line of tiny jobs is run down: a message costs more than a job.
+GATHER = 0.005
 
 
 class Owner(Protocol):
@@ -36,7 +39,11 @@ class Owner(Protocol):
 
     async def settle(self, outcomes: Mapping[Key, bool]) -> None: ...
 
+    def relieved(self) -> None: ...
+
     def held(self) -> set[Key]: ...
+
+    def in_a_hurry(self) -> bool: ...
 
     def load(self) -> worker_pb2.MachineLoad: ...
 
@@ -215,7 +222,7 @@ class Session:
 
     async def _hear(self, registration: Registration, answer: worker_service_pb2.ReportJobsResponse) -> None:
         abandoned = {_key(one) for one in answer.directives if one.type == worker_service_pb2.DIRECTIVE_TYPE_ABANDON}
-        told = self._outbox.held()
+        told = {key for key in abandoned if self._outbox.holds(key)}
         outcomes = self._outbox.outcomes_until(answer.acked_sequence)
         if outcomes:
             failpoints.reach("ack.before")
@@ -227,6 +234,7 @@ class Session:
         self._outbox.acked(answer.acked_sequence)
         if outcomes:
             failpoints.reach("ack.after")
+            self._owner.relieved()
         for directive in answer.directives:
             # A job that is over has nothing to abandon: only the answer that acks its outcome decides about that.
             if directive.type != worker_service_pb2.DIRECTIVE_TYPE_ABANDON or _key(directive) not in told:
@@ -251,6 +259,8 @@ class Session:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - now())):
                     await self._outbox.changed.wait()
+                if not self._owner.in_a_hurry():
+                    await asyncio.sleep(GATHER)
 
     def _heartbeat(self) -> worker_service_pb2.Report:
         held = self._owner.held() | self._outbox.held()

@@ -56,12 +56,14 @@ class WorkerSettings(BaseModel):
     tls_ca: Path | None = None
     name: str = Field(default_factory=lambda: platform.node()[:100], max_length=100)
     slots: int = Field(default_factory=default_slots, ge=1, le=4096)
+    #: In place of `slots` where all job types served are inline.
+    inline_slots: int = Field(default=512, ge=1, le=4096)
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
     allow: Annotated[tuple[str, ...], NoDecode] = ()
     data_dirs: Annotated[tuple[Path, ...], NoDecode] = ()
     state_dir: Path = Field(default_factory=default_state_dir)
     labels: Annotated[dict[str, str], NoDecode] = {}
-    max_tasks_per_child: int = Field(default=100, ge=1)
+    max_tasks_per_child: int = Field(default=10_000, ge=1)
     run_once: bool = False
     #: Seconds that a stopping worker waits for the last acks. What is not acked waits on disk for its next start.
     last_words: float = Field(default=5.0, ge=0)

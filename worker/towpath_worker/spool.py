@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 from towpath.v1 import worker_service_pb2
 
 RECORD = struct.Struct(">II")
-COMPACT_BYTES = 16 * 1024 * 1024
 
 
 class Spool:

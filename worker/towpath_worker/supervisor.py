@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib import metadata
 
 import grpc.aio
@@ -12,11 +13,15 @@ import grpc.aio
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
 from towpath_worker import failpoints, machine
 from towpath_worker.attempt import Attempt
-from towpath_worker.backoff import Backoff
-from towpath_worker.executor import Executor, Outcome
+from towpath_worker.executor import Executor, Reason
+from towpath_worker.inline import Inline
+from towpath_worker.isolated import Isolated
 from towpath_worker.log import logger
-from towpath_worker.outbox import Key, Outbox
+from towpath_worker.outbox import Outbox
+from towpath_worker.plan import Plan
+from towpath_worker.process import Served
 from towpath_worker.publisher import Publisher
+from towpath_worker.reports import Key
 from towpath_worker.session import Registration, Session
 from towpath_worker.settings import WorkerSettings
 from towpath_worker.state import StateFolder
@@ -25,12 +30,13 @@ log = logger("towpath.worker")
 
 STOPPED = worker_service_pb2.RELEASE_REASON_STOPPED
 SHUTDOWN = worker_service_pb2.RELEASE_REASON_SHUTDOWN
-UNABLE = worker_service_pb2.RELEASE_REASON_UNABLE
 
 DEFAULT_GRACE = 30.0
-# What reads models waits so long, in seconds, until a training that may be over for its submitter is over here too.
-MODEL_PATIENCE = 5.0
-READS_MODELS = ("predict", "list_models")
+# Seconds for which a worker that gives back its jobs waits for those that it cannot kill.
+INLINE_PATIENCE = 5.0
+# Seconds in which further slots may come free, so that one poll can fill them; and what may be owed to the scheduler.
+GATHER = 0.002
+MOST_OWED = 5000
 
 
 class Supervisor:
@@ -42,32 +48,34 @@ class Supervisor:
         state: StateFolder,
         executor: Executor,
         outbox: Outbox,
-        job_types: list[str],
+        served: Served,
+        plan: Plan,
         connect: Callable[[], grpc.aio.Channel],
         on_ready: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._state = state
-        self._executor = executor
         self._outbox = outbox
-        self._job_types = job_types
+        self._served = served
         self._on_ready = on_ready
         self._session = Session(connect, settings.server, self, outbox)
         self._publisher = Publisher(settings.folders(state), outbox)
         self._worker_id = state.worker_id
-        self._running: dict[Key, asyncio.Task[None]] = {}
-        self._attempts: dict[Key, Attempt] = {}
         self._unwanted: OrderedDict[Key, None] = OrderedDict()
         self._changed = asyncio.Event()
+        self._isolated = Isolated(executor, settings.slots, outbox, self._publisher, self._why_not, self._changed.set)
+        self._inline = Inline(served.inline, plan, outbox, self._changed.set)
         self._draining = asyncio.Event()
         self._releasing = asyncio.Event()
-        self._unable = Backoff(longest=5.0)
 
     async def run(self) -> None:
         """Works until it is drained or released. Refused where the scheduler does not take this worker."""
         reporting = asyncio.create_task(self._session.keep_reporting())
         leasing = asyncio.create_task(self._lease_jobs())
-        models = [asyncio.create_task(one) for one in (self._publisher.keep_trying(), self._keep_models_told())]
+        models = [
+            asyncio.create_task(one)
+            for one in (self._publisher.keep_trying(), self._publisher.keep_told(self._tell_models))
+        ]
         draining = asyncio.create_task(_until(self._draining))
         tasks = [reporting, leasing, *models, draining]
         try:
@@ -84,14 +92,16 @@ class Supervisor:
             await self._give_back()
             # Who deregisters gives back all it holds, and a result that is not acked would be refused at the next
             # start. Who falls silent is lost, and a result of a lost worker still counts.
-            if not self._outbox.owes_results:
+            if not self._outbox.owes_results and not len(self._inline):
                 await self._session.deregister()
             await self._session.close()
+            self._inline.close()
 
     def drain(self) -> None:
         """Take no more, finish what runs, stop."""
         if not self._draining.is_set():
-            log.info("draining", running=len(self._running))
+            self._isolated.give_back_line()
+            log.info("draining", running=len(self._isolated) + len(self._inline))
         self._draining.set()
 
     def release(self) -> None:
@@ -101,65 +111,65 @@ class Supervisor:
 
     async def _lease_jobs(self) -> None:
         while not self._draining.is_set():
-            while not (free := self._settings.slots - len(self._running)):
-                self._changed.clear()
-                await self._changed.wait()
-            leases = await self._session.lease(1 if self._settings.run_once else free)
+            leases = await self._session.lease(1 if self._settings.run_once else await self._room())
             if leases:
                 failpoints.reach("lease.received")
-            for lease in leases:
-                self._begin(lease)
-            if self._settings.run_once and self._running:
+            self._begin(leases)
+            if self._settings.run_once and self.held():
                 self.drain()
 
-    def _begin(self, lease: worker_service_pb2.Lease) -> None:
-        key = (lease.job.job_id, lease.lease_token)
-        if key in self._running or key in self._outbox.held():
-            return
-        for older in [one for one in self._running if one[0] == key[0]]:
-            self._abandon(older)
-        self._attempts[key] = Attempt(lease, self._outbox)
-        self._running[key] = asyncio.create_task(self._run(lease, key))
+    async def _room(self) -> int:
+        """Waits until there is room for jobs; for how many."""
+        while self._outbox.owed > MOST_OWED or not self._room_now():
+            await self._change()
+        if self._served.all_inline:
+            # Tiny jobs end by the batch: what ends with this one need not wait for the next poll.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GATHER):
+                    while 2 * self._room_now() < self._settings.slots:
+                        await self._change()
+        return self._room_now()
 
-    async def _run(self, lease: worker_service_pb2.Lease, key: Key) -> None:
-        attempt = self._attempts[key]
-        try:
-            if lease.job.WhichOneof("spec") in READS_MODELS:
-                await self._publisher.settled(MODEL_PATIENCE)
-            if key in self._unwanted or self._releasing.is_set():
-                reason = STOPPED if key in self._unwanted else SHUTDOWN
-                attempt.finish(worker_service_pb2.Released(reason=reason))
-                return
-            log.info("job", job=key[0], type=lease.job.job_type, attempt=lease.attempt)
-            outcome = await self._executor.run(lease, self._worker_id, attempt)
-            self._finish_attempt(lease, attempt, outcome)
-            log.info("job over", job=key[0], outcome=type(outcome).__name__)
-            if isinstance(outcome, worker_service_pb2.Released) and outcome.reason == UNABLE:
-                await self._unable.wait(at_least=1.0)
+    def _room_now(self) -> int:
+        if self._served.all_inline:
+            return self._free
+        return max(0, self._isolated.room - len(self._inline))
+
+    @property
+    def _free(self) -> int:
+        return max(0, self._settings.slots - len(self._isolated) - len(self._inline))
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _begin(self, leases: Iterable[worker_service_pb2.Lease]) -> None:
+        inline = []
+        for lease in leases:
+            key = (lease.job.job_id, lease.lease_token)
+            if self._isolated.holds(key) or self._inline.holds(key) or self._outbox.holds(key):
+                continue
+            for older in self._isolated.others(key) + self._inline.others(key):
+                self._abandon(older)
+            if not self._inline.serves(lease):
+                self._isolated.begin(lease, self._worker_id)
+            elif (reason := self._why_not(key)) is None:
+                inline.append(lease)
             else:
-                self._unable.reset()
-        except Exception as error:
-            log.exception("job could not be run", job=key[0])
-            attempt.finish(worker_service_pb2.Released(reason=UNABLE, message=f"A bug in the worker: {error!r}"))
-        finally:
-            del self._running[key], self._attempts[key]
-            self._changed.set()
+                Attempt(lease, self._outbox).finish(worker_service_pb2.Released(reason=reason))
+        if inline:
+            log.debug("inline jobs", count=len(inline))
+            self._inline.begin(inline, self._worker_id)
 
-    def _finish_attempt(self, lease: worker_service_pb2.Lease, attempt: Attempt, outcome: Outcome | None) -> None:
-        training = lease.job.WhichOneof("spec") == "train"
-        if training:
-            failpoints.reach("model.staged")
-        failpoints.reach("outcome.before")
-        attempt.finish(outcome)
-        told = attempt.key in self._outbox.held()
-        if training and told and isinstance(outcome, worker_service_pb2.Succeeded):
-            self._publisher.wait_for_ack(attempt.key, listed=outcome.result.HasField("train"))
-        elif training:
-            self._publisher.discard(attempt.key)
+    def _why_not(self, key: Key) -> Reason.ValueType | None:
+        """Why a job that was leased must not begin."""
+        if key in self._unwanted:
+            return STOPPED
+        return SHUTDOWN if self._releasing.is_set() else None
 
     async def _finish(self) -> None:
         releasing = asyncio.create_task(_until(self._releasing))
-        running = asyncio.create_task(_all(self._running.values()))
+        running = asyncio.create_task(self._emptied())
         await asyncio.wait([releasing, running], return_when=asyncio.FIRST_COMPLETED)
         releasing.cancel()
         await self._give_back()
@@ -168,27 +178,22 @@ class Supervisor:
         except TimeoutError:
             log.warning("not all reports were acked: the next start of this worker sends them")
 
+    async def _emptied(self) -> None:
+        await self._isolated.emptied()
+        await self._inline.emptied()
+
     async def _give_back(self) -> None:
         self._releasing.set()
-        for key in list(self._running):
-            self._executor.stop(key, 0.0, reason=SHUTDOWN)
-        await _all(self._running.values())
+        for key in self._isolated.keys():  # noqa: SIM118 - a copy
+            self._isolated.stop(key, 0.0, SHUTDOWN)
+        for key in self._inline.keys():  # noqa: SIM118 - a copy
+            self._inline.stop(key, SHUTDOWN)
+        await self._isolated.emptied()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._inline.emptied(), INLINE_PATIENCE)
 
-    async def _keep_models_told(self) -> None:
-        # One after the other: an older list must not come after a newer one.
-        backoff = Backoff(longest=30.0)
-        while True:
-            await self._publisher.news.wait()
-            self._publisher.news.clear()
-            # What the scheduler has accepted and is not published yet must not be missing from the list.
-            await self._publisher.settled(MODEL_PATIENCE)
-            with self._publisher.listing():
-                told = await self._session.sync_models(await self._models())
-            if told:
-                backoff.reset()
-            else:
-                self._publisher.news.set()
-                await backoff.wait()
+    async def _tell_models(self) -> bool:
+        return await self._session.sync_models(await self._models())
 
     async def _models(self) -> list[model_pb2.Model]:
         from towpath_worker import models
@@ -196,11 +201,10 @@ class Supervisor:
         return await asyncio.to_thread(models.scan, self._settings.folders(self._state))
 
     def _abandon(self, key: Key) -> None:
-        if key in self._attempts:
-            self._attempts[key].mute()
+        if self._isolated.holds(key) or self._inline.holds(key):
             self._stop(key, 0.0, silent=True)
         self._outbox.drop(key)
-        if key not in self._outbox.held():
+        if not self._outbox.holds(key):
             self._publisher.discard(key)
 
     # What the session asks and tells.
@@ -212,7 +216,7 @@ class Supervisor:
             worker_id=self._worker_id,
             name=self._settings.name,
             slots=self._settings.slots,
-            job_types=self._job_types,
+            job_types=self._served.types,
             labels=self._settings.labels,
             machine=await asyncio.to_thread(machine.describe),
             models=await self._models(),
@@ -230,13 +234,21 @@ class Supervisor:
         """The scheduler's word on outcomes: a success that counts, or not."""
         await self._publisher.settle(outcomes)
 
+    def relieved(self) -> None:
+        """The scheduler has taken outcomes: what waited for that can go on."""
+        self._changed.set()
+
     def held(self) -> set[Key]:
         """The leases that run here."""
-        return set(self._running)
+        return self._isolated.keys() | self._inline.keys()
+
+    def in_a_hurry(self) -> bool:
+        """Whether what is to be told should go at once: not while jobs that are waited for keep this worker busy."""
+        return not self._isolated.has_line
 
     def load(self) -> worker_pb2.MachineLoad:
         """What the machine does."""
-        return machine.load(self._settings.slots - len(self._running))
+        return machine.load(self._free)
 
     def draining(self) -> bool:
         """Whether it takes no more."""
@@ -258,7 +270,9 @@ class Supervisor:
                 self._stop(key, asked)
 
     def _stop(self, key: Key, grace: float, *, silent: bool = False) -> None:
-        if not self._executor.stop(key, grace, reason=STOPPED, silent=silent):
+        if self._inline.holds(key):
+            self._inline.stop(key, STOPPED, silent=silent)
+        elif not self._isolated.stop(key, grace, STOPPED, silent=silent):
             # Its lease may still be on its way here.
             self._unwanted[key] = None
             if len(self._unwanted) > 1000:

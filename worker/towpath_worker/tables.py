@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pandas as pd
 
+from towpath import arrow_stream
 from towpath.v1 import table_pb2
 from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders, open_for_reading
@@ -68,11 +69,8 @@ def to_inline(frame: pd.DataFrame, *, arrow: bool) -> table_pb2.InlineTable:
     if arrow:
         import pyarrow as pa
 
-        content = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, content.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            writer.write_table(content)
-        return table_pb2.InlineTable(arrow=sink.getvalue())
+        content = pa.Table.from_pandas(frame, preserve_index=False)
+        return table_pb2.InlineTable(arrow=arrow_stream.dump(content))
     table = table_pb2.InlineTable(columns=[str(name) for name in frame.columns])
     for row in zip(*(_plain_values(frame.iloc[:, index]) for index in range(frame.shape[1])), strict=True):
         table.rows.add().extend(row)
@@ -235,7 +233,8 @@ def _read_arrow(content: bytes, max_bytes: int) -> pd.DataFrame:
                 if size > max_bytes:
                     raise InvalidInput(f"the table holds more than {max_bytes:,} bytes: give it as a file")
                 batches.append(batch)
-        frame: pd.DataFrame = pa.Table.from_batches(batches, schema=reader.schema).to_pandas(ignore_metadata=True)
+        table = arrow_stream.restored(pa.Table.from_batches(batches, schema=reader.schema), max_bytes)
+        frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
     except (pa.ArrowException, OSError, ValueError, EOFError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the table is not a readable Arrow stream: {error}") from None
     return frame

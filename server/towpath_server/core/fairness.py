@@ -50,9 +50,16 @@ def pick(lanes: Iterable[tuple[Lane, Head]], limit: int, turns: Turns, line_of: 
     return pick_ranked(tenants, limit, turns, line_of)
 
 
-def pick_ranked(tenants: dict[str, list[Entry]], limit: int, turns: Turns, line_of: Callable[[int], Line]) -> list[Job]:
+def pick_ranked(
+    tenants: dict[str, list[Entry]],
+    limit: int,
+    turns: Turns,
+    line_of: Callable[[int], Line],
+    until: Callable[[Job], bool] = lambda job: False,
+) -> list[Job]:
     """At most `limit` jobs in dispatch order out of each tenant's lanes, a heap each; the heaps are used up.
 
+    The first job of which `until` holds is the last one.
     A lane's given head may promise too much (the job was cancelled since), never too little: a line is asked only when
     its lane is next, and a lane that promised too much goes back to its true place.
     """
@@ -67,6 +74,8 @@ def pick_ranked(tenants: dict[str, list[Entry]], limit: int, turns: Turns, line_
         if true_head is not None and entry_of(promised[2], true_head) == promised:
             picked.append(line.pop())
             turns.take(tenant)
+            if until(picked[-1]):
+                break
             true_head = line.head()
         if true_head is not None:
             heapq.heapreplace(entries, entry_of(promised[2], true_head))

@@ -30,10 +30,9 @@ def moment(number: int) -> int:
 
 def show(prefix: str, number: int) -> str:
     """`show("job", 5)` is `job_0000000000005`."""
-    return (
-        f"{prefix}_{ALPHABET[number >> 60 & 31]}{_PAIRS[number >> 50 & 1023]}{_PAIRS[number >> 40 & 1023]}"
-        f"{_PAIRS[number >> 30 & 1023]}{_PAIRS[number >> 20 & 1023]}{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}"
-    )
+    high = f"{ALPHABET[number >> 60 & 31]}{_PAIRS[number >> 50 & 1023]}{_PAIRS[number >> 40 & 1023]}"
+    low = f"{_PAIRS[number >> 20 & 1023]}{_PAIRS[number >> 10 & 1023]}{_PAIRS[number & 1023]}"
+    return f"{prefix}_{high}{_PAIRS[number >> 30 & 1023]}{low}"
 
 
 def read(prefix: str, text: str) -> int | None:

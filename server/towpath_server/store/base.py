@@ -152,8 +152,11 @@ class Store(Protocol):
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
         """Add lanes. One whose lane_id is there already is left as it is; its attributes under a new id are refused."""
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Add or replace small records by their key (token_id; tenant and name; worker_id; model_id)."""
+    def put(self, records: Sequence[Record], *, replace: bool = True) -> None:
+        """Add or replace small records by their key (token_id; tenant and name; worker_id; model_id).
+
+        Without `replace`, one whose key is there already is left as it is.
+        """
 
     def remove(self, records: Sequence[Record]) -> None:
         """Remove small records by their key."""

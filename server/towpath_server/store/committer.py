@@ -101,13 +101,14 @@ class Committer:
         # None: those who read in another way than with threads have one line for all.
         self._scans: SimpleQueue[_Read | None] | None = None
         self._threads: tuple[Thread, ...] = ()
+        self._views: tuple[Store, ...] = ()
         self._started = False
         self._end: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Starts the threads. Called once, inside the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._view, self._wide_view = self._store.reader(), self._store.reader()
+        self._view, self._wide_view = self._views = self._store.reader(), self._store.reader()
         self._scans = SimpleQueue()
         self._started = True
         self._threads = (
@@ -162,8 +163,8 @@ class Committer:
     async def _wind_up(self) -> None:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
-        self._view.close()
-        self._wide_view.close()
+        for view in self._views:
+            view.close()
 
     def _new_answer(self) -> asyncio.Future[Any]:
         if not self._started:

@@ -186,9 +186,10 @@ class MemoryStore:
             tables.lanes[lane.lane_id] = lane
             known.add(replace(lane, lane_id=0))
 
-    def put(self, records: Sequence[Record]) -> None:
+    def put(self, records: Sequence[Record], *, replace: bool = True) -> None:
         """See `Store`."""
-        self._writable.records.update((_key(record), record) for record in records)
+        known = self._writable.records
+        known.update((_key(record), record) for record in records if replace or _key(record) not in known)
 
     def remove(self, records: Sequence[Record]) -> None:
         """See `Store`."""

@@ -40,12 +40,16 @@ class SqliteTables:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """See `Store`."""
+        begun = False
         try:
             with self._connection.transaction():
+                begun = True
                 yield
             self._recent.commit()
         finally:
-            self._recent.end()
+            # One inside another is refused, and takes nothing from the outer one.
+            if begun:
+                self._recent.end()
 
     def reader(self) -> Store:
         """See `Store`."""
@@ -122,11 +126,14 @@ class SqliteTables:
         """See `Store`."""
         self._insert("lanes", side_rows.LANE_COLUMNS, [side_rows.lane_row(lane) for lane in lanes], _NEW_LANE)
 
-    def put(self, records: Sequence[Record]) -> None:
+    def put(self, records: Sequence[Record], *, replace: bool = True) -> None:
         """See `Store`."""
         for kind, table in TABLES.items():
             mine = [table.row(record) for record in records if type(record) is kind]
-            self._upsert(table.name, table.columns, table.key, mine)
+            if replace:
+                self._upsert(table.name, table.columns, table.key, mine)
+            else:
+                self._insert(table.name, table.columns, mine, "ON CONFLICT DO NOTHING")
 
     def remove(self, records: Sequence[Record]) -> None:
         """See `Store`."""

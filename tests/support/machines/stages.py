@@ -43,7 +43,7 @@ class SteadyCommitter(Committer):
     def start(self) -> None:
         """See `Committer`."""
         self._loop = asyncio.get_running_loop()
-        self._view = self._store.reader()
+        [self._view] = self._views = (self._store.reader(),)
         self._started = True
         self._writes = _AtOnce(self._loop, lambda tasks: self._answer(self._commit(tasks)))  # type: ignore[assignment, arg-type]
         self._reads = _AtOnce(self._loop, self._look_at_all)  # type: ignore[assignment]

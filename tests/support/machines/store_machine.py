@@ -142,9 +142,9 @@ class StoreMachine(StoreGround):
         self.change(lambda store: store.add_lanes(lanes))
 
     @precondition(lambda self: self.spoiled is None)
-    @rule(records=st.lists(v.records, max_size=3))
-    def put(self, records: list[Record]) -> None:
-        self.change(lambda store: store.put(records))
+    @rule(records=st.lists(v.records, max_size=3), replace=st.booleans())
+    def put(self, records: list[Record], replace: bool) -> None:
+        self.change(lambda store: store.put(records, replace=replace))
 
     @precondition(lambda self: self.spoiled is None)
     @rule(records=st.lists(v.records, max_size=3))

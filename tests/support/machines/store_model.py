@@ -106,10 +106,13 @@ class Model:
                 _demand(all(replace(lane, lane_id=one.lane_id) != one for one in self.lanes_by_id.values()))
                 self.lanes_by_id[lane.lane_id] = lane
 
-    def put(self, records: Sequence[Record]) -> None:
-        """The last one with a key counts."""
+    def put(self, records: Sequence[Record], *, replace: bool = True) -> None:
+        """The last one with a key counts, or the first."""
         for record in records:
-            self.kept[record_key(record)] = record
+            if replace:
+                self.kept[record_key(record)] = record
+            else:
+                self.kept.setdefault(record_key(record), record)
 
     def remove(self, records: Sequence[Record]) -> None:
         """By key."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.core.job import Attempt, Job
-from towpath_server.core.records import Lane, LogChunk
+from towpath_server.core.records import Lane, LogChunk, Queue
 from towpath_server.store.base import Record, Store
 from towpath_server.store.sqlite import SqliteStore, SqliteTables
 
@@ -90,10 +90,12 @@ class SimulatedStore(SqliteStore):
         super().delete(job_ids)
         self._writes.append(lambda: self._recorder.delete(job_ids))
 
-    def put(self, records: Sequence[Record]) -> None:
+    def put(self, records: Sequence[Record], *, replace: bool = True) -> None:
         """See `Store`."""
-        super().put(records)
-        self._writes.append(lambda: self._recorder.put(records))
+        there = [] if replace else [(queue.tenant, queue.name) for queue in self.records(Queue)]
+        super().put(records, replace=replace)
+        new = [one for one in records if not (isinstance(one, Queue) and (one.tenant, one.name) in there)]
+        self._writes.append(lambda: self._recorder.put(new))
 
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
         """See `Store`."""

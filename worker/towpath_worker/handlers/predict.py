@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from towpath.v1 import job_pb2, table_pb2
 from towpath_worker import models, tables
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from towpath_worker.handler import Context
 
 MAX_INLINE_BYTES = 3_000_000
+# Of a model's files: a larger one is not kept from one job to the next.
+MAX_KEPT_BYTES = 64 << 20
+last: dict[str, Any] = {}
 _ENDS = {"load": 40.0, "predict": 85.0, "write": 100.0}
 
 
@@ -29,7 +32,7 @@ def predict(ctx: Context, spec: job_pb2.PredictSpec) -> job_pb2.PredictResult:
     phases = Phases(ctx, _ENDS)
     with phases.run("load", "loading the model and the table"):
         stored = models.load(ctx.folders, spec.model_id or spec.model_name, ctx.tenant, ctx.user)
-        model = predictor.load(stored, ctx.threads)
+        model = _loaded(stored, ctx.threads)
         frame = tables.read(ctx.folders, spec.data, text_columns=model.text_columns, progress=phases.share)
         notes = model.check(frame)
     if spec.probabilities and model.labels is None:
@@ -49,6 +52,19 @@ def predict(ctx: Context, spec: job_pb2.PredictSpec) -> job_pb2.PredictResult:
             _answer(ctx, predictions, spec.data, result)
     result.durations.update(phases.durations)
     return result
+
+
+def _loaded(stored: models.StoredModel, threads: int) -> predictor.Predictor:
+    """The model, loaded now or for the job before: its files are read and checked each time, but not parsed."""
+    which = (stored.manifest, threads)
+    if last.get("which") == which:
+        kept: predictor.Predictor = last["model"]
+        return kept
+    model = predictor.load(stored, threads)
+    last.clear()
+    if sum(map(len, stored.files.values())) <= MAX_KEPT_BYTES:
+        last.update(which=which, model=model)
+    return model
 
 
 def _answer(ctx: Context, predictions: pd.DataFrame, data: table_pb2.DataRef, result: job_pb2.PredictResult) -> None:

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from towpath_worker.tabular.estimators.base import SAMPLE_ROWS, Data, Estimator, Matrix, loss
 
-TRAINING_ROWS = 50_000
+TRAINING_ROWS = 10_000
 _CELLS = 4_000_000
 _BLOCK = 200_000
 

@@ -18,6 +18,8 @@ from towpath_server.store.committer import Verb
 
 # Of specs in one answer: well below what a channel takes, 4 MiB.
 MOST_BYTES = 2 * 1024 * 1024
+# So many of a lane are looked at first: they show how large its jobs are, and often it is no more.
+FIRST = 2
 # By how much more a lane is asked for when it gave all that it was asked for.
 GROWTH = 8
 
@@ -48,18 +50,18 @@ class ClaimOutcome:
 class _Line:
     """A lane's best jobs, fetched when asked for. What was popped stays QUEUED in the store until the claim saves."""
 
-    def __init__(self, store: Store, lane_id: int, first: int) -> None:
+    def __init__(self, store: Store, lane_id: int, most: int) -> None:
         self._store = store
         self._lane_id = lane_id
-        self._size = first
+        self._most = most
         self._popped = 0
-        self._fetch()
+        self._fetch(FIRST)
 
     def head(self) -> Head | None:
         """Where the best one stands."""
         if not self._jobs and self._more:
-            self._size *= GROWTH
-            self._fetch()
+            self._fetch(self._popped + min(self._most, self._room))
+            self._most *= GROWTH
         return Head(self._jobs[0].priority, -self._jobs[0].position) if self._jobs else None
 
     def pop(self) -> Job:
@@ -72,10 +74,12 @@ class _Line:
         self._popped -= 1
         self._jobs.appendleft(job)
 
-    def _fetch(self) -> None:
-        jobs = self._store.find(InLane(self._lane_id), self._size)
-        self._more = len(jobs) == self._size
+    def _fetch(self, size: int) -> None:
+        jobs = self._store.find(InLane(self._lane_id), size)
+        self._more = len(jobs) == size
         self._jobs = deque(jobs[self._popped :])
+        # Of jobs like these: what one answer can carry.
+        self._room = max(MOST_BYTES * len(jobs) // max(sum(map(_bytes, jobs)), 1), 1)
 
 
 class Claim:
@@ -123,15 +127,22 @@ class Claim:
 
     def _pick(self, item: ClaimItem, lanes: list[Entry], line_of: Callable[[int], _Line]) -> list[Job]:
         """The poll's jobs: no more at once than one answer can carry, and one in any case."""
-        jobs = pick_ranked({item.tenant: lanes}, item.limit, self._turns, line_of)
         size = 0
-        for index, job in enumerate(jobs):
-            size += len(job.definition.spec) + len(job.definition.annotations)
-            if size > MOST_BYTES and index:
-                for late in reversed(jobs[index:]):
-                    line_of(late.lane_id).give_back(late)
-                return jobs[:index]
+
+        def is_full(job: Job) -> bool:
+            nonlocal size
+            size += _bytes(job)
+            return size > MOST_BYTES
+
+        jobs = pick_ranked({item.tenant: lanes}, item.limit, self._turns, line_of, is_full)
+        if size > MOST_BYTES and len(jobs) > 1:
+            late = jobs.pop()
+            line_of(late.lane_id).give_back(late)
         return jobs
+
+
+def _bytes(job: Job) -> int:
+    return len(job.definition.spec) + len(job.definition.annotations)
 
 
 def _entry(lane_id: int, head: Head | None) -> Entry | None:

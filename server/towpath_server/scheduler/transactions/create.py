@@ -69,8 +69,7 @@ def run(store: Store, now: int, items: Sequence[CreateItem]) -> list[Created | T
         store.add_lanes(list(lanes.values()))
     if queues:
         # One that is there already stays as it is: it may have been paused meanwhile.
-        known = {(queue.tenant, queue.name) for queue in store.records(Queue)}
-        store.put([queue for key, queue in queues.items() if key not in known])
+        store.put(list(queues.values()), replace=False)
     return creation.carry_out(store, now, plans)
 
 
