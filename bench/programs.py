@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".bench"
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 STOP_SECONDS = 20
+SETTLE_LOOKS, SETTLE_SECONDS = 10, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,14 @@ class Program:
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system
         return total
+
+    def settle(self) -> None:
+        """Wait until it does nothing: what is left of its start is not what an idle system does. At most 10 s."""
+        for _ in range(SETTLE_LOOKS):
+            before = self.cpu_seconds()
+            time.sleep(SETTLE_SECONDS)
+            if self.cpu_seconds() - before < SETTLE_SECONDS * 0.05:
+                return
 
     def rss(self) -> int:
         """Resident bytes now, of itself and its descendants."""

@@ -22,6 +22,7 @@ JOB_TYPE = "bench.child"
 def measure(scale: Scale) -> dict[str, float]:
     """One scheduler, and one worker with as many children as celery has."""
     with scratch() as folder, scheduler(folder) as at, worker(at, "--allow", JOB_TYPE, "--slots", str(pace.CHILDREN)):
+        at.settle()
         return asyncio.run(_measure(at.address, at.token, scale))
 
 

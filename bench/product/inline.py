@@ -29,6 +29,7 @@ PIPELINED = 256
 def measure(scale: Scale) -> dict[str, float]:
     """One scheduler and one worker; latency first, while the store is small."""
     with scratch() as folder, scheduler(folder) as at, worker(at, "--allow", JOB_TYPE):
+        at.settle()
         return asyncio.run(_measure(at, scale))
 
 
