@@ -16,7 +16,8 @@ RESULT = job_pb2.JOB_VIEW_RESULT
 
 # What one message may carry, less room for what stands around a job.
 MAX_JOB_BYTES = 4 * 1024 * 1024 - 64 * 1024
-MAX_EVENTS_BYTES = 1024 * 1024
+# Of a watch: some hundred jobs, so that what is told of many does not hold the event loop for long.
+MAX_EVENTS_BYTES = 128 * 1024
 
 
 def job_to_proto(job: Job, view: job_pb2.JobView.ValueType = FULL) -> job_pb2.Job:
