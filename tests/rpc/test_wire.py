@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 from google.protobuf import struct_pb2
@@ -103,6 +105,25 @@ def test_a_part_that_is_alike_but_not_the_same_is_seen() -> None:
         changed = replace(job, definition=replace(definition, timeouts=Timeouts(execution=limit)))
         shown = job_pb2.Job.FromString(wire.job_bytes(changed))
         assert times.length(shown.execution_timeout) == limit
+
+
+def test_what_jobs_share_does_not_keep_their_specs() -> None:
+    definition = Definition(tenant="t", user="u", job_type="x", queue="alone", spec=b"x" * 1000)
+    job = Job(job_id=1, definition=definition, lane_id=1, priority=Priority.LOW, position=1, state=JobState.QUEUED,
+              update_time=1)  # fmt: skip
+    wire.job_bytes(job)
+    kept = weakref.ref(definition)
+    del job, definition
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_spec_that_was_left_out_is_not_made_up() -> None:
+    needs = Requirements(model_id=5)
+    definition = Definition(tenant="t", user="u", job_type="predict", requirements=needs)
+    job = Job(job_id=1, definition=definition, lane_id=1, priority=Priority.LOW, position=1, state=JobState.QUEUED,
+              update_time=1)  # fmt: skip
+    assert wire.spec_bytes(job) == b""
 
 
 def _struct(values: dict[str, float]) -> struct_pb2.Struct:

@@ -11,6 +11,7 @@ from support.stage import ADA, BOB, EVE, settled, stage
 from towpath_server.core.errors import Conflict, Draining, JobNotFound, RequestIdReused, SessionUnknown
 from towpath_server.core.job import SECOND, Definition, Job, JobState, Priority, Timeouts
 from towpath_server.scheduler.messages import JobFilter, NewJob
+from towpath_server.scheduler.transactions.claim import MOST_BYTES
 from towpath_server.store.sqlite import SqliteStore
 
 
@@ -74,6 +75,17 @@ async def test_a_batch_created_into_a_parked_poll_fills_its_slots_best_first() -
         low, normal, high = await s.scheduler.jobs.create(ADA, [NewJob(definition, one) for one in priorities])
         assert [job.job_id for job in await poll] == [high.job_id, normal.job_id]
         assert low.state is JobState.QUEUED
+
+
+async def test_a_parked_poll_is_given_no_more_at_once_than_an_answer_carries() -> None:
+    async with stage() as s:
+        first, second = await s.worker(slots=9), await s.worker(slots=9)
+        polls = s.poll(first, 9), s.poll(second, 9)
+        await s.parked(2)
+        large = Definition(tenant="", user="", job_type="echo", spec=b"x" * (MOST_BYTES // 2))
+        await s.scheduler.jobs.create(ADA, [NewJob(large) for _ in range(5)])
+        assert [len(await poll) for poll in polls] == [2, 2]
+        assert len(await s.lease(first, 9)) == 1
 
 
 async def test_the_same_poll_id_gets_the_same_leases() -> None:

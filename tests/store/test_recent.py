@@ -8,7 +8,7 @@ import pytest
 
 from support.store_samples import at, fill, job
 from towpath_server.core.evolve import evolve
-from towpath_server.core.job import Job, JobState
+from towpath_server.core.job import Failure, FailureCause, Job, JobState
 from towpath_server.store import recent
 from towpath_server.store.recent import Recent
 from towpath_server.store.sqlite import SqliteStore
@@ -77,6 +77,9 @@ def test_final_and_large_ones_are_not_kept(kept: Recent) -> None:
     commit(kept, job(1), job(2))
     commit(kept, at(job(1), JobState.SUCCEEDED), job(2, spec=b"x" * recent.MOST_OF_A_JOB))
     assert (kept.get(1), kept.get(2)) == (None, None)
+    failed = Failure(FailureCause.HANDLER, "Boom", "it failed", traceback="x" * 40_000)
+    commit(kept, evolve(job(3), failure=failed))
+    assert kept.get(3) is None
 
 
 def test_a_definition_is_known_only_in_the_transaction_that_gave_it_out(kept: Recent) -> None:

@@ -45,6 +45,21 @@ async def fail(ctx: Context) -> None:
     raise KeyError("the point")
 
 
+class Odd(Exception):
+    """Cannot be described."""
+
+    @property
+    def retryable(self) -> bool:
+        """Nobody knows."""
+        raise RuntimeError
+
+
+@handler("i.odd", inline=True)
+def odd(ctx: Context) -> None:
+    """Raises what breaks whoever looks at it."""
+    raise Odd
+
+
 @handler("i.wait", inline=True)
 def wait(ctx: Context, path: Path) -> str:
     """Waits for a file, or for the wish that it stops."""

@@ -20,7 +20,7 @@ from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import inline, supervisor
 
 MODULE = "support.inline_handlers"
-TYPES = tuple(f"i.{name}" for name in ("where", "async", "talk", "fail", "wait", "deaf", "meet", "large", "die"))
+TYPES = tuple(f"i.{name}" for name in ("where", "async", "talk", "fail", "odd", "wait", "deaf", "meet", "large", "die"))
 CANCEL = worker_service_pb2.DIRECTIVE_TYPE_CANCEL
 KILL = worker_service_pb2.DIRECTIVE_TYPE_KILL
 ABANDON = worker_service_pb2.DIRECTIVE_TYPE_ABANDON
@@ -70,6 +70,25 @@ async def test_what_they_say_comes_before_their_outcome(tmp_path: Path) -> None:
         assert [one.progress.percent for one in reports if one.HasField("progress")][-1] == 100
         assert Path(folder).is_relative_to(tmp_path)
         assert not await asyncio.to_thread(Path(folder).exists)
+
+
+@pytest.mark.parametrize(("job_type", "said"), [("i.async", "sleeping\n"), ("i.talk", "a line\n")])
+async def test_so_it_is_where_many_end_together(tmp_path: Path, job_type: str, said: str) -> None:
+    async with inline_stage(tmp_path) as (scheduler, _):
+        async with scheduler.at_once():
+            leases = [await scheduler.offer(job_type) for _ in range(30)]
+        for lease in leases:
+            assert (await scheduler.outcome(lease)).HasField("succeeded")
+            assert kinds(scheduler.of(lease))[-1] == "succeeded"
+            assert scheduler.log(lease) == said
+
+
+async def test_an_error_that_cannot_be_described_ends_its_job(tmp_path: Path) -> None:
+    async with inline_stage(tmp_path) as (scheduler, _):
+        for _ in range(3):
+            told = await scheduler.outcome(await scheduler.offer("i.odd"))
+            assert told.failed.failure.type == "Odd"
+        assert value(await scheduler.outcome(await scheduler.offer("i.where", value=1)))["value"] == 1
 
 
 async def test_a_failure_is_told_as_that_of_a_child_process_is(tmp_path: Path) -> None:

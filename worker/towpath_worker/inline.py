@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from towpath.v1 import worker_service_pb2
+from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import failures, portable, registry, results
 from towpath_worker.attempt import Attempt
 from towpath_worker.errors import Cancelled
@@ -27,6 +27,7 @@ from towpath_worker.threads import Threads
 # Seconds: how often it is looked after what runs, and how long a job runs until its start is told.
 LOOK_EVERY = 0.02
 LONG = 1.0
+HANDLER = job_pb2.FAILURE_CAUSE_HANDLER
 
 
 Result = tuple[InlineJob, Report | None]
@@ -92,12 +93,14 @@ class Inline:
         job = self._held.get(key)
         if job is None:
             return False
+        is_new = job.reason is None
         job.reason = job.reason or reason
         if silent and not job.silent:
             job.silent = True
             self.attempt_of(job).mute()
         if job.task is not None:
-            job.task.cancel()
+            if is_new:
+                job.task.cancel()
             never_began = not job.begun
         else:
             never_began = self._threads.take_back(job)
@@ -218,6 +221,7 @@ class Inline:
         for job, report in finished:
             if self._held.get(job.key) is not job:
                 continue
+            job.tell_logs()
             job.tell_progress()
             del self._held[job.key]
             if self._tokens.get(job.key[0]) == job.key[1]:
@@ -256,7 +260,11 @@ def _ended(job: InlineJob, error: BaseException) -> Report | None:
     if isinstance(error, Cancelled):
         return None
     report = Report(job_id=job.key[0], lease_token=job.key[1])
-    report.failed.failure.CopyFrom(failures.failure(error))
+    try:
+        described = failures.failure(error)
+    except Exception:  # noqa: BLE001 - an error of the handler's own making: its job ends all the same
+        described = job_pb2.Failure(cause=HANDLER, type=type(error).__name__, message="it cannot be described")
+    report.failed.failure.CopyFrom(described)
     return report
 
 

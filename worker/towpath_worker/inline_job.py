@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,7 @@ class InlineJob:
         "folder",
         "key",
         "lease",
+        "logs",
         "newest",
         "owner",
         "reason",
@@ -65,6 +67,7 @@ class InlineJob:
         self.attempt: Attempt | None = None
         self.newest: ProgressUpdate | None = None
         self.telling = False
+        self.logs: deque[bytes] = deque()
         self.folder: Path | None = None
 
     def is_set(self) -> bool:
@@ -80,13 +83,18 @@ class InlineJob:
 
     def log(self, text: str) -> None:
         """Tells a piece of the job's own log."""
-        data = results.clean(text).encode()
-        self.owner.post(lambda: self.owner.attempt_of(self).output(LOG, data))
+        self.logs.append(results.clean(text).encode())
+        self.owner.post(self.tell_logs)
 
     def tidy(self) -> None:
         """Removes its folder, if it asked for one."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell_logs(self) -> None:
+        """Tells what it wrote, in the event loop: before its outcome, or never."""
+        while self.logs and self.owner.has(self):
+            self.owner.attempt_of(self).output(LOG, self.logs.popleft())
 
     def tell_progress(self) -> None:
         """Tells the newest now, in the event loop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Isolated:
         self._attempts: dict[Key, Attempt] = {}
         # Leased ahead: not begun, and given back if they cannot begin soon.
         self._line: dict[Key, Waiting] = {}
+        self._look: asyncio.TimerHandle | None = None
         self._unable = Backoff(longest=5.0)
 
     def __len__(self) -> int:
@@ -85,9 +87,8 @@ class Isolated:
         if len(self._tasks) < self._slots:
             self._start(Waiting(lease, worker_id, attempt))
             return
-        if not self._line:
-            asyncio.get_running_loop().call_later(PATIENCE, self._give_back_late)
         self._line[attempt.key] = Waiting(lease, worker_id, attempt)
+        self._look_later()
 
     def stop(self, key: Key, grace: float, reason: Reason.ValueType, *, silent: bool = False) -> bool:
         """Asks a job to stop, and kills it after the grace in seconds. False where no child process has it."""
@@ -117,23 +118,28 @@ class Isolated:
         return self._tasks.keys() | self._line.keys()
 
     async def emptied(self) -> None:
-        """Waits until the jobs that run here now are over."""
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        """Waits until nothing runs here."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
 
     def _start(self, job: Waiting) -> None:
         key = job.attempt.key
         self._attempts[key] = job.attempt
         self._tasks[key] = asyncio.create_task(self._run(job.lease, job.worker_id, job.attempt))
 
+    def _look_later(self) -> None:
+        if self._look is None and self._line:
+            self._look = asyncio.get_running_loop().call_later(PATIENCE, self._give_back_late)
+
     def _give_back_late(self) -> None:
-        if not self._line:
-            return
+        self._look = None
         late = time.monotonic() - PATIENCE
         for key, waiting in list(self._line.items()):
             if waiting.since <= late:
+                # What runs is not as short as was believed: nothing more is leased ahead until it shows again.
+                self._pace.ran(math.inf)
                 self.stop(key, 0.0, SHUTDOWN)
-        if self._line:
-            asyncio.get_running_loop().call_later(PATIENCE, self._give_back_late)
+        self._look_later()
 
     async def _run(self, lease: worker_service_pb2.Lease, worker_id: str, attempt: Attempt) -> None:
         job_id = lease.job.job_id

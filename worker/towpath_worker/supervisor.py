@@ -160,6 +160,9 @@ class Supervisor:
         if inline:
             log.debug("inline jobs", count=len(inline))
             self._inline.begin(inline, self._worker_id)
+        if self._draining.is_set():
+            # The answer came after the line was given back.
+            self._isolated.give_back_line()
 
     def _why_not(self, key: Key) -> Reason.ValueType | None:
         """Why a job that was leased must not begin."""

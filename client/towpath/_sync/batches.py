@@ -16,10 +16,10 @@ from towpath.errors import (
     Unavailable,
 )
 from towpath.requests import MAX_BATCH, batches, with_spec
-from towpath.retrying import Deadline
+from towpath.retrying import Deadline, is_transient
 from towpath.v1 import job_pb2, job_service_pb2
 
-# Each create of a batch would meet these alone as well.
+# Each create of a batch would meet these alone as well, as it would a store that is full.
 COMMON = (Unavailable, DeadlineExceeded, Unauthenticated, PermissionDenied, RequestCancelled)
 
 
@@ -48,7 +48,7 @@ def create_each(
         request = job_service_pb2.BatchCreateJobsRequest(requests=creates)
         response = connection.call(stubs.BatchCreateJobs, request, timeout=seconds)
     except TowpathError as error:
-        if len(creates) == 1 or isinstance(error, COMMON):
+        if len(creates) == 1 or isinstance(error, COMMON) or is_transient(error):
             return [copy(error) for _ in creates]
         middle = len(creates) // 2
         first = create_each(connection, creates[:middle], deadline)

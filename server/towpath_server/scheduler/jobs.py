@@ -15,6 +15,7 @@ from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.follow import Follow
 from towpath_server.scheduler.messages import Explanation, JobFilter, NewJob, Stats
 from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.claim import MOST_BYTES, job_bytes
 from towpath_server.scheduler.transactions.control import COMMAND, DELETE, Command, Deletion, visible
 from towpath_server.scheduler.transactions.create import CREATE, CreateItem, Draft
 from towpath_server.scheduler.waiters import Waiter
@@ -89,25 +90,35 @@ class Jobs(Follow):
         handed: dict[int, tuple[Draft, Waiter]] = {}
         # By lane: who takes its jobs, until they have enough; None: nobody, and the board says that it has work.
         takers: dict[int, Waiter | None] = {}
+        # What is on its way to each: no more at once than one answer can carry, and one job in any case.
+        given: dict[Waiter, int] = {}
         for draft in sorted(drafts, key=lambda one: (-one.priority, one.job_id)):
             later = draft.definition.schedule_time
             if later is not None and later > now:
                 continue
+            size = job_bytes(draft.definition)
+            known = takers.get(draft.lane_id)
+            if known is not None and given[known] + size > MOST_BYTES:
+                takers = self._without(takers, known)
             if draft.lane_id not in takers:
                 takers[draft.lane_id] = self._taker(draft)
             waiter = takers[draft.lane_id]
             if waiter is None:
                 continue
+            given[waiter] = given.get(waiter, 0) + size
             worker = waiter.session.worker
             lease = Lease(self._state.new_token(), worker.worker_id, worker.session_id)
             handed[draft.job_id] = (draft._replace(lease=lease), waiter)
             waiter.free -= 1
             if waiter.free == 0:
-                self._state.waiters.leave(waiter)
-                takers = {lane_id: taker for lane_id, taker in takers.items() if taker is not waiter}
+                takers = self._without(takers, waiter)
         for waiter in dict.fromkeys(waiter for _, waiter in handed.values()):
             self._state.waiters.leave(waiter)
         return handed
+
+    def _without(self, takers: dict[int, Waiter | None], full: Waiter) -> dict[int, Waiter | None]:
+        self._state.waiters.leave(full)
+        return {lane_id: taker for lane_id, taker in takers.items() if taker is not full}
 
     def _taker(self, best: Draft) -> Waiter | None:
         lane = self._state.board.lane(best.lane_id)

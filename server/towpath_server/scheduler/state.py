@@ -138,15 +138,16 @@ class State:
         models = (model.model_id for model in self.catalogue.on_worker(session.worker.worker_id))
         before = session.profile
         self.sessions.look(session, profile(session.worker, models))
-        self._forget_profile(before)
+        self.forget_profile(before)
 
     def leave(self, session: Session) -> None:
         """The session is over: its polls end, and its stream is told."""
         self.sessions.remove(session)
         self.waiters.wake_session(session)
-        self._forget_profile(session.profile)
+        self.forget_profile(session.profile)
 
-    def _forget_profile(self, before: Profile) -> None:
+    def forget_profile(self, before: Profile) -> None:
+        """Forget what such a worker serves, where no session has one."""
         if not self.sessions.any_look_like(before):
             self.board.forget_profile(before)
 

@@ -137,6 +137,8 @@ class Workers:
             return
         for demand in self._state.board.served(session.profile, session.worker.worker_id):
             self._state.waiters.wake(demand.lane, len(demand.entries))
+        # To look has brought it back.
+        self._state.forget_profile(session.profile)
 
     async def _search(self, session: Session, poll: Poll, max_jobs: int, wait: int) -> list[Job]:
         loop = asyncio.get_running_loop()

@@ -15,6 +15,8 @@ MOST_BYTES = 24 * 1024 * 1024
 MOST_OF_A_JOB = 64 * 1024
 # A job without what its submitter and its worker wrote.
 BARE_BYTES = 2048
+# A label, or a metric, with its name.
+NAME_BYTES = 400
 
 
 class Recent:
@@ -43,7 +45,7 @@ class Recent:
         for job in jobs:
             self._definitions[job.job_id] = job.definition
             # What is final is seldom changed again.
-            self._staged[job.job_id] = None if job.state.is_final or _size(job) > MOST_OF_A_JOB else job
+            self._staged[job.job_id] = job if _is_kept(job) else None
 
     def forget(self, job_ids: Iterable[int]) -> None:
         """They are deleted in this transaction."""
@@ -70,6 +72,13 @@ class Recent:
         self._definitions.clear()
 
 
+def _is_kept(job: Job) -> bool:
+    # A failure may bring a long traceback, and its job waits before it is tried again.
+    return not job.state.is_final and job.failure is None and _size(job) <= MOST_OF_A_JOB
+
+
 def _size(job: Job) -> int:
-    definition = job.definition
-    return BARE_BYTES + len(definition.spec) + len(definition.annotations) + len(job.result or b"")
+    definition, progress = job.definition, job.progress
+    told = len(progress.message) + NAME_BYTES * len(progress.metrics) if progress is not None else 0
+    written = len(definition.spec) + len(definition.annotations) + NAME_BYTES * len(definition.labels)
+    return BARE_BYTES + written + told + len(job.result or b"")

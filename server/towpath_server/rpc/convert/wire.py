@@ -96,7 +96,8 @@ def result_bytes(job: Job) -> bytes:
 def spec_bytes(job: Job) -> bytes:
     """The field `spec`, with the id of the model that a predict was given."""
     definition = job.definition
-    if definition.requirements.model_id is None or definition.job_type != "predict":
+    # It may have been left out: an id alone would look like all of it.
+    if not definition.spec or definition.requirements.model_id is None or definition.job_type != "predict":
         return definition.spec
     spec = job_pb2.Job.FromString(definition.spec)
     spec.predict.model_id = ids.show(ids.MODEL, definition.requirements.model_id)
@@ -110,7 +111,7 @@ def _tag_of(name: str) -> bytes:
 _JOB_ID = _tag_of("job_id") + varint(len(ids.show(ids.JOB, 1)))
 _RESULT = _tag_of("result")
 
-_frames: dict[tuple[object, ...], tuple[bytes, Definition]] = {}
+_frames: dict[tuple[object, ...], tuple[bytes, tuple[object, ...]]] = {}
 
 
 def _frame(definition: Definition) -> bytes:
@@ -123,8 +124,9 @@ def _frame(definition: Definition) -> bytes:
     if known is None:
         if len(_frames) >= MOST_FRAMES:
             _frames.clear()
-        # The definition stays with it: as long as its parts live, no other object has their ids.
-        known = _frames[key] = (_new_frame(definition), definition)
+        # As long as these live, no other object has their ids.
+        parts = (definition.timeouts, definition.retry, definition.requirements)
+        known = _frames[key] = (_new_frame(definition), parts)
     return known[0]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Claimed
 from towpath_server.core.fairness import Entry, Turns, corrected, entry_of, pick_ranked
-from towpath_server.core.job import Job, Lease
+from towpath_server.core.job import Definition, Job, Lease
 from towpath_server.core.records import Head
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.store.base import InLane, Store
@@ -79,7 +79,7 @@ class _Line:
         self._more = len(jobs) == size
         self._jobs = deque(jobs[self._popped :])
         # Of jobs like these: what one answer can carry.
-        self._room = max(MOST_BYTES * len(jobs) // max(sum(map(_bytes, jobs)), 1), 1)
+        self._room = max(MOST_BYTES * len(jobs) // max(sum(job_bytes(job.definition) for job in jobs), 1), 1)
 
 
 class Claim:
@@ -131,7 +131,7 @@ class Claim:
 
         def is_full(job: Job) -> bool:
             nonlocal size
-            size += _bytes(job)
+            size += job_bytes(job.definition)
             return size > MOST_BYTES
 
         jobs = pick_ranked({item.tenant: lanes}, item.limit, self._turns, line_of, is_full)
@@ -141,8 +141,9 @@ class Claim:
         return jobs
 
 
-def _bytes(job: Job) -> int:
-    return len(job.definition.spec) + len(job.definition.annotations)
+def job_bytes(definition: Definition) -> int:
+    """Of a job's answer, what its submitter wrote."""
+    return len(definition.spec) + len(definition.annotations)
 
 
 def _entry(lane_id: int, head: Head | None) -> Entry | None:
