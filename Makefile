@@ -62,9 +62,9 @@ stubs: .venv/ready .venv-stubs/ready ## Generate the stubs, the sync client and 
 	$(BIN)/python docs/draw_lifecycle.py
 
 picture: .venv/ready ## Draw docs/demo.svg from a real run
-	@$(BIN)/python docs/draw_demo.py docs/draw_soak.py
+	@$(BIN)/python docs/draw_demo.py
 
-bench: .venv/ready ## Measure Towpath beside its peers and its ceiling: an hour or more
+bench: .venv/ready ## Measure Towpath beside its peers and its ceiling: most of an hour
 	@$(BIN)/python -m bench $(ARGS)
 
 bench-quick: .venv/ready ## The same with the essentials only, in 3 minutes

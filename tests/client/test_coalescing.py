@@ -13,10 +13,13 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 
 from support import rpc_stage
 from support.fake_jobs import TOKEN, FakeJobs, Refusal, info, serving
 from towpath import AsyncClient, Client, coalescing, errors
+from towpath._async.batches import create_each
 from towpath.coalescing import Coalescer
 from towpath.v1 import job_pb2
 from towpath.v1.job_service_pb2 import CreateJobRequest
@@ -102,6 +105,17 @@ async def test_what_would_meet_each_alone_is_told_to_all(aclient: AsyncClient, j
     assert len(refused) == len(jobs.requests("BatchCreateJobs")[0].requests) == 19
     # Each may be raised, and gets a traceback, by itself.
     assert len({id(one) for one in refused}) == 19
+
+
+async def test_a_full_store_is_asked_once_for_all(aclient: AsyncClient, jobs: FakeJobs) -> None:
+    later = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=3600))
+    refusal = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", info("STORE_FULL"), later)
+    jobs.refusals["BatchCreateJobs"].extend([refusal] * 100)
+    made = [CreateJobRequest(job=job_pb2.Job(custom=job_pb2.CustomSpec(type="t"))) for _ in range(40)]
+    told = await create_each(aclient._connection, made)
+    assert [type(one) for one in told] == [errors.ResourceExhausted] * 40
+    assert len(jobs.requests("BatchCreateJobs")) == 1
+    assert not jobs.requests("CreateJob")
 
 
 async def test_who_gives_up_waiting_takes_nobody_along() -> None:
