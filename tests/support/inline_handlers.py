@@ -45,6 +45,18 @@ async def fail(ctx: Context) -> None:
     raise KeyError("the point")
 
 
+@handler("i.say", inline=True)
+async def say(ctx: Context) -> None:
+    """Says something, and ends in the same breath."""
+    ctx.log("a line")
+
+
+@handler("i.tell", inline=True)
+def tell(ctx: Context) -> None:
+    """The same in a thread."""
+    ctx.log("a line")
+
+
 class Odd(Exception):
     """Cannot be described."""
 

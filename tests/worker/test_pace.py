@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.fake_scheduler import FakeScheduler
+from support.stage import settled
 from support.worker_stage import stage
 from towpath.v1 import worker_service_pb2
 from towpath_worker import isolated
@@ -93,3 +97,71 @@ async def test_a_draining_worker_gives_back_what_has_not_begun(tmp_path: Path) -
         (tmp_path / "go").touch()
         assert (await scheduler.outcome(long)).HasField("succeeded")
         assert await worker.finished() == 0
+
+
+class Held:
+    """Executor, outbox and publisher at once: each job ends when its event is set, tiny ones at once."""
+
+    has_log_room = True
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.may_end: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def run(self, lease: worker_service_pb2.Lease, *_: Any) -> worker_service_pb2.Succeeded:
+        self.begun.append(lease.job.job_id)
+        if lease.job.job_id != "tiny":
+            await self.may_end[lease.job.job_id].wait()
+        return worker_service_pb2.Succeeded()
+
+    def add(self, *_: Any) -> None: ...
+
+    def holds(self, *_: Any) -> bool:
+        return False
+
+    def drop(self, *_: Any) -> None: ...
+
+    def jobs(self) -> isolated.Isolated:
+        """Of a worker with one slot."""
+        fake: Any = self
+        return isolated.Isolated(fake, 1, fake, fake, lambda key: None, lambda: None)
+
+
+def lease(name: str, token: int = 0) -> worker_service_pb2.Lease:
+    made = worker_service_pb2.Lease(lease_token=f"{name}-{token}")
+    made.job.job_id, made.job.custom.type = name, "t"
+    return made
+
+
+async def test_nothing_more_is_leased_ahead_while_a_long_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    jobs = held.jobs()
+    for number in range(ENOUGH):
+        jobs.begin(lease("tiny", number), "w")
+        await jobs.emptied()
+    assert jobs.room > 1
+    monkeypatch.setattr(isolated, "PATIENCE", 0.0)
+    jobs.begin(lease("long"), "w")
+    jobs.begin(lease("late"), "w")
+    await settled(lambda: not jobs.has_line)
+    assert (held.begun[-1], jobs.room) == ("long", 0)
+    held.may_end["long"].set()
+    await jobs.emptied()
+
+
+async def test_what_waits_in_the_line_counts_as_not_yet_over() -> None:
+    held = Held()
+    jobs = held.jobs()
+    jobs.begin(lease("first"), "w")
+    jobs.begin(lease("second"), "w")
+    await settled(lambda: held.begun == ["first"])
+    emptied = asyncio.create_task(jobs.emptied())
+    await asyncio.sleep(0)
+    held.may_end["first"].set()
+    await settled(lambda: held.begun == ["first", "second"])
+    for _ in range(10):
+        await asyncio.sleep(0)
+        assert not emptied.done()
+    held.may_end["second"].set()
+    await emptied
+    assert len(jobs) == 0
