@@ -158,7 +158,7 @@ class Stages:
         self._put(Committer, "submit", measured)
 
     def _connection(self) -> None:
-        from towpath_server.store.connection import Connection
+        from towpath_server.store.sqlite.connection import Connection
 
         for name in ("execute", "rows", "value"):
             self._put(Connection, name, self._statement(getattr(Connection, name)))

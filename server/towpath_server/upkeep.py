@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from towpath_server.core.job import SECOND
 from towpath_server.settings import BackupSettings, RestoreSettings
-from towpath_server.store import restoring, snapshot
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.snapshot import OnProgress, Snapshot
+from towpath_server.store.sqlite import restoring, snapshot
+from towpath_server.store.sqlite.snapshot import OnProgress, Snapshot
 
 
 def backup(settings: BackupSettings, on_progress: OnProgress) -> str:

@@ -32,8 +32,8 @@ from towpath_server.core.job import (
 )
 from towpath_server.core.records import Gpu, Lane, LogChunk, Machine, ModelRecord, Queue, Role, Token, Worker
 from towpath_server.store.base import Record
-from towpath_server.store.schema import migrations
 from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite.schema import migrations
 
 NOW = 1_799_999_000 * SECOND
 S = JobState

@@ -10,7 +10,7 @@ from towpath_server.rpc import rules
 from towpath_server.rpc.boundary import Boundary
 from towpath_server.stages import Stages
 from towpath_server.store.committer import Committer
-from towpath_server.store.connection import Connection
+from towpath_server.store.sqlite.connection import Connection
 
 
 async def test_stages_are_counted(stage: Stage) -> None:

@@ -23,8 +23,8 @@ from towpath_server.core.job import DAY, SECOND, Job, JobState
 from towpath_server.core.records import ModelRecord, Principal, Queue, Role, Token, Worker
 from towpath_server.scheduler.messages import Registration, Report
 from towpath_server.store.base import Matching, StoreRefused
-from towpath_server.store.schema import migrations
 from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite.schema import migrations
 
 DATA = Path(__file__).parents[1] / "data"
 STORED = sorted(DATA.glob("store-*.sqlite"))
@@ -273,7 +273,7 @@ def test_a_migration_that_is_killed_half_way_leaves_the_old_file_good(stored: Pa
     script = f"""
 import os, sqlite3, sys, threading
 from pathlib import Path
-from towpath_server.store import schema
+from towpath_server.store.sqlite import schema
 from towpath_server.store.sqlite import SqliteStore
 half = schema.Migration({NEWEST + 1}, "half", "DELETE FROM logs; CREATE TABLE half (x); SELECT die();")
 steps = (*schema.migrations(), half)

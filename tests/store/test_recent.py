@@ -9,9 +9,8 @@ import pytest
 from support.store_samples import at, fill, job
 from towpath_server.core.evolve import evolve
 from towpath_server.core.job import Failure, FailureCause, Job, JobState
-from towpath_server.store import recent
-from towpath_server.store.recent import Recent
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, recent
+from towpath_server.store.sqlite.recent import Recent
 
 
 class Broken(Exception):

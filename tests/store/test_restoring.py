@@ -12,9 +12,8 @@ import pytest
 
 from support.killed_restore import asides, jobs_in
 from support.store_samples import after, fill, job
-from towpath_server.store import restoring, snapshot
 from towpath_server.store.base import Matching, StoreRefused
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, restoring, snapshot
 
 BESIDE = ("-wal", "-shm", "-journal")
 SERVICE = (12345, 12346)

@@ -15,13 +15,12 @@ import pytest
 from support.store_samples import fill, job, lane
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.core.job import JobState
-from towpath_server.store import schema
 from towpath_server.store.base import (
     Matching,
     StoreRefused,
 )
-from towpath_server.store.schema import APPLICATION_ID, Migration, migrations
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, schema
+from towpath_server.store.sqlite.schema import APPLICATION_ID, Migration, migrations
 
 S = JobState
 

@@ -15,9 +15,8 @@ from types import FrameType
 from typing import Any
 
 from support.store_samples import fill, job
-from towpath_server.store import restoring, snapshot
 from towpath_server.store.base import Matching
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, restoring, snapshot
 
 OLD, NEW = {1, 2, 3, 4}, {1, 2}
 # The copy itself touches nothing that has a name yet.

@@ -16,8 +16,7 @@ from support import processes
 from support.rpc_stage import Stage, reason_of, stage, status_of
 from towpath.v1 import job_service_pb2, queue_service_pb2
 from towpath_server.core.ids import show
-from towpath_server.store import snapshot
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, snapshot
 
 # Line 15: the disk is full.
 

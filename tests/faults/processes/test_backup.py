@@ -24,8 +24,8 @@ from support.processes import Scheduler
 from support.store_samples import fill, job
 from towpath import Client, JobState
 from towpath_server import command
-from towpath_server.store.schema import migrations
 from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite.schema import migrations
 
 JOB_TYPES = ("--handlers", "support.job_types", "--allow", "test.echo", "--slots", "2")
 ROOT = Path(__file__).parents[3]

@@ -12,8 +12,9 @@ from towpath_server.scheduler.state import Ids, State
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.transactions import create
 from towpath_server.scheduler.transactions.expire import EXPIRE, Expired, ExpireItem
-from towpath_server.store import committer, sqlite
+from towpath_server.store import committer
 from towpath_server.store.committer import Committer
+from towpath_server.store.sqlite import store as sqlite
 
 
 @bug("callers are answered when the writes are done, before COMMIT")

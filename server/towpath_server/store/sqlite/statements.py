@@ -1,4 +1,4 @@
-"""SQL text: the named queries of store/sql, and statements for many rows at once.
+"""SQL text: the named queries of sqlite/sql, and statements for many rows at once.
 
 A batch is one statement. `executemany` takes and gives up the interpreter's lock for each row, and while the event loop
 is busy that costs a hundred times the write itself.
@@ -22,8 +22,8 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @cache
 def named(file: str) -> dict[str, str]:
-    """The queries of `store/sql/<file>.sql` by name."""
-    text = (files("towpath_server.store") / "sql" / f"{file}.sql").read_text("utf-8")
+    """The queries of `sqlite/sql/<file>.sql` by name."""
+    text = (files("towpath_server.store.sqlite") / "sql" / f"{file}.sql").read_text("utf-8")
     parts = _NAME.split(text)
     bodies = ("\n".join(line for line in body.splitlines() if not line.startswith("--")) for body in parts[2::2])
     return dict(zip(parts[1::2], (body.strip() for body in bodies), strict=True))

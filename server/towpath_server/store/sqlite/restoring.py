@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
-from towpath_server.store import schema, snapshot
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.lockfile import Locked, LockFile, Owner
-from towpath_server.store.snapshot import OnProgress, Snapshot
+from towpath_server.store.sqlite import schema, snapshot
+from towpath_server.store.sqlite.lockfile import Locked, LockFile, Owner
+from towpath_server.store.sqlite.snapshot import OnProgress, Snapshot
 
 # Watchers may know greater numbers than the backup does: to them, every job has changed.
 _NUMBERED_ANEW = """

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, one writer."""
+"""The verbs of `Store` on a SQLite file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job, JobState
 from towpath_server.core.records import Head, Lane, LogChunk
-from towpath_server.store import base, packing, rows, schema, side_rows, statements
-from towpath_server.store import matching as matching_sql
+from towpath_server.store import base, rows, side_rows
 from towpath_server.store.base import Count, Matching, Query, Record, RecordT, Store, StoreRefused
-from towpath_server.store.connection import Connection
-from towpath_server.store.lockfile import Locked, LockFile
-from towpath_server.store.recent import Recent
 from towpath_server.store.record_rows import TABLES
+from towpath_server.store.sqlite import matching as matching_sql
+from towpath_server.store.sqlite import packing, schema, statements
+from towpath_server.store.sqlite.connection import Connection
+from towpath_server.store.sqlite.lockfile import Locked, LockFile
+from towpath_server.store.sqlite.recent import Recent
 
 _SQL = statements.named("jobs")
 _REVISION = rows.JOB_COLUMNS.index("revision") + 1

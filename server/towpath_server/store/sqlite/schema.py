@@ -13,7 +13,7 @@ from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.connection import Connection
+from towpath_server.store.sqlite.connection import Connection
 
 # "towp" in ASCII: `file` and SQLite show it.
 APPLICATION_ID = 0x746F7770
@@ -38,7 +38,7 @@ def migrations() -> tuple[Migration, ...]:
     """All steps, oldest first."""
     found = [
         Migration(int(match[1]), match[2], file.read_text("utf-8"))
-        for file in (files("towpath_server.store") / "migrations").iterdir()
+        for file in (files("towpath_server.store.sqlite") / "migrations").iterdir()
         if (match := _FILE_NAME.fullmatch(file.name))
     ]
     return tuple(sorted(found, key=lambda one: one.version))

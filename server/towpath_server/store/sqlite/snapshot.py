@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from towpath_server.store import schema
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.lockfile import Locked, LockFile
+from towpath_server.store.sqlite import schema
+from towpath_server.store.sqlite.lockfile import Locked, LockFile
 
 # Pages done, and pages in all.
 OnProgress = Callable[[int, int], None]

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from towpath_server.core.job import Job
-from towpath_server.store import rows, statements
-from towpath_server.store.connection import Connection, Parameters
+from towpath_server.store import rows
+from towpath_server.store.sqlite import statements
+from towpath_server.store.sqlite.connection import Connection, Parameters
 
 _SQL = statements.named("jobs")
 _RESULT = rows.JOB_COLUMNS.index("result")
