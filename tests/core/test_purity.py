@@ -25,6 +25,7 @@ ALLOWED = {
     "operator",
     "enum",
     "functools",
+    "hashlib",
     "heapq",
     "itertools",
     "math",

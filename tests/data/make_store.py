@@ -30,7 +30,7 @@ from towpath_server.core.job import (
     RetryPolicy,
     Timeouts,
 )
-from towpath_server.core.records import Gpu, Lane, LogChunk, Machine, ModelRecord, Queue, Role, Token, Worker
+from towpath_server.core.records import Gpu, Lane, LogChunk, Machine, ModelRecord, Queue, Replica, Role, Token, Worker
 from towpath_server.store.base import Record
 from towpath_server.store.sqlite import SqliteStore
 from towpath_server.store.sqlite.schema import migrations
@@ -303,7 +303,16 @@ def _numbered_and_unique(before: Contents) -> Contents:
 
 
 # What each later schema adds. A release's entry stays as it is.
-SINCE: Mapping[int, Callable[[Contents], Contents]] = {2: _numbered_and_unique}
+def _replicas(held: Contents) -> Contents:
+    """A scheduler among several, and a worker whose session lives on it."""
+    replica = Replica(replica_id=3, life="a1b2", beat=41, start_time=NOW, view="{}")
+    records = tuple(
+        replace(one, replica_id=3) if isinstance(one, Worker) and one.session_id else one for one in held.records
+    )
+    return replace(held, records=(*records, replica))
+
+
+SINCE: Mapping[int, Callable[[Contents], Contents]] = {2: _numbered_and_unique, 3: _replicas}
 
 
 def contents(schema: int) -> Contents:

@@ -89,7 +89,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A registered machine or process. `session_id` is empty while it is offline."""
+    """A registered machine or process. `session_id` is empty while it is offline.
+
+    `replica_id` is the scheduler that the session lives on; 0 where there is but one.
+    """
 
     worker_id: int
     name: str
@@ -104,6 +107,7 @@ class Worker:
     connect_time: int
     session_id: str = ""
     draining: bool = False
+    replica_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +136,20 @@ class LogChunk:
     text: str
     stream: int
     time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One of several schedulers over one store. It lives as long as `beat` grows.
+
+    `life` is another one each time that somebody takes this number; `view` is what the others show of its workers.
+    """
+
+    replica_id: int
+    life: str
+    beat: int
+    start_time: int
+    view: str = ""
 
 
 @dataclass(frozen=True, slots=True)

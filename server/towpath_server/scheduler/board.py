@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from towpath_server.core import lanes as lane_numbers
 from towpath_server.core.fairness import Entry, entry_of
-from towpath_server.core.job import Definition, Requirements
+from towpath_server.core.job import Definition
+from towpath_server.core.lanes import LaneKey
 from towpath_server.core.matching import Profile
 from towpath_server.core.records import Head, Lane
 from towpath_server.scheduler.demands import Demand, Demands
-
-LaneKey = tuple[str, str, str, str, Requirements, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,14 @@ class Board:
         self._pushed: dict[int, int] = {}
         self._paused = set(paused)
         self._unsaved: dict[int, Lane] = {}
-        self._last_id = max(self._lanes, default=0)
         # The lane that was asked for last, and for which jobs.
         self._latest: tuple[Definition, Lane] | None = None
         for lane, head in lanes.items():
             self._stand(lane.lane_id, head)
+
+    def __contains__(self, lane_id: int) -> bool:
+        """Whether the lane is known."""
+        return lane_id in self._lanes
 
     def lane(self, lane_id: int) -> Lane:
         """The lane."""
@@ -69,9 +72,8 @@ class Board:
         )
         lane = self._by_key.get(key)
         if lane is None:
-            self._last_id += 1
             lane = Lane(
-                lane_id=self._last_id,
+                lane_id=lane_numbers.lane_id(key),
                 tenant=definition.tenant,
                 user=definition.user,
                 queue=definition.queue,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from towpath_server.core.errors import WorkerNotFound
 from towpath_server.core.ids import show
 from towpath_server.core.records import Principal, Worker
-from towpath_server.scheduler.messages import Directive, DirectiveType, Load, WorkerState, WorkerView
+from towpath_server.scheduler.messages import Load, WorkerState, WorkerView
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.records import KEEP, Keep
+from towpath_server.scheduler.transactions.sessions import DRAIN, Drain
 
 
 class Fleet:
@@ -35,17 +33,9 @@ class Fleet:
         return await self._state.carry_out(self._drain(principal, worker_id))
 
     async def _drain(self, principal: Principal, worker_id: int) -> WorkerView:
-        # In its turn: a session that begins meanwhile must not be overwritten with the one before.
-        async with self._state.turn(worker_id):
-            worker = replace(self._find(principal, worker_id), draining=True)
-            await self._state.committer.submit(KEEP, Keep((worker,)))
-            self._state.workers[worker_id] = worker
-            session = self._state.sessions.of_worker(worker_id)
-            if session is not None and session.session_id == worker.session_id:
-                session.worker = worker
-                session.order(Directive(DirectiveType.DRAIN))
-                self._state.waiters.wake_session(session)
-            return self._view(worker)
+        worker = await self._state.committer.submit(DRAIN, Drain(principal, worker_id))
+        self._state.meet(worker)
+        return self._view(worker)
 
     def _find(self, principal: Principal, worker_id: int) -> Worker:
         worker = self._state.workers.get(worker_id)

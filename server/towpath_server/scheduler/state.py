@@ -6,9 +6,8 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from towpath_server.core.errors import Draining
 from towpath_server.core.ids import RANDOM_BITS, new_id
@@ -19,6 +18,7 @@ from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.catalogue import Catalogue
 from towpath_server.scheduler.changes import Change, changes_of
 from towpath_server.scheduler.effects import Effects
+from towpath_server.scheduler.messages import Directive, DirectiveType
 from towpath_server.scheduler.sessions import Session, Sessions
 from towpath_server.scheduler.waiters import Waiters
 from towpath_server.scheduler.watchers import Watchers
@@ -27,10 +27,12 @@ from towpath_server.store.committer import Committer, OnCommit
 
 T = TypeVar("T")
 
+# Of an id's random bits, those that the scheduler's number leaves.
+OWN_BITS = 15
+MOST_REPLICAS = 1 << (RANDOM_BITS - OWN_BITS)
+
 # What a call has begun that goes on without it: whoever serves the call may set a list, and finds it there.
 CARRIED_OUT: ContextVar[list[asyncio.Future[Any]] | None] = ContextVar("carried_out", default=None)
-
-MILLISECOND = SECOND // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,12 @@ class Clock:
 
 
 class Ids:
-    """Ids that grow, each greater than the one before, and than all of before the moment `since`."""
+    """Ids that grow, each greater than the one before, and than all of before the moment `since`.
+
+    Of several schedulers each has a `replica` number, and makes other ids than the others in the same millisecond.
+    """
+
+    replica: int | None = None
 
     def __init__(self, wall: Callable[[], int], rng: random.Random, since: int) -> None:
         self._wall = wall
@@ -60,7 +67,12 @@ class Ids:
 
     def next(self) -> int:
         """A new id."""
-        self._last = new_id(self._wall(), self._rng.getrandbits(RANDOM_BITS), self._last)
+        if self.replica is None:
+            bits = self._rng.getrandbits(RANDOM_BITS)
+        else:
+            # As many again are left for those that follow in the same millisecond.
+            bits = self.replica << OWN_BITS | self._rng.getrandbits(OWN_BITS - 1)
+        self._last = new_id(self._wall(), bits, self._last)
         return self._last
 
 
@@ -79,10 +91,8 @@ class State:
         self.clock = clock
         self.rng = rng
         self.intervals = intervals
-        # Later than all that was ever stored, also where the clock was put back meanwhile: by a millisecond, which is
-        # what ids know of the time.
-        since = store.sequence(store.sequence(clock.wall()) + MILLISECOND)
-        self.ids = Ids(clock.wall, rng, since)
+        origin = store.origin(clock.wall())
+        self.ids = Ids(clock.wall, rng, origin.moment)
         self.committer = new_committer(store, clock.wall, self._told)
         queues = store.records(Queue)
         self.queues = {(queue.tenant, queue.name): queue for queue in queues}
@@ -91,11 +101,12 @@ class State:
         self.board = Board(store.lanes(), [(queue.tenant, queue.name) for queue in queues if queue.paused])
         self.waiters = Waiters(self.board)
         self.sessions = Sessions(clock.steady)
-        self.watchers = Watchers(since)
+        self.watchers = Watchers(origin.sequence)
         self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
         self.catalogue = Catalogue(store)
         self.draining = False
-        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        # Which of several schedulers this is; 0 where it is the only one.
+        self.replica_id = 0
         self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
         self._effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
@@ -107,10 +118,6 @@ class State:
     def on_nudge(self, nudge: Callable[[int], None]) -> None:
         """Whom to tell of clocks that run out sooner than expected."""
         self._nudge = nudge
-
-    def turn(self, worker_id: int) -> asyncio.Lock:
-        """What is written of one worker comes one after the other: beginnings and ends of its sessions, and drains."""
-        return self._turns.setdefault(worker_id, asyncio.Lock())
 
     def carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Do something to its end, also where the caller is gone meanwhile: what is committed must be told."""
@@ -139,6 +146,20 @@ class State:
         before = session.profile
         self.sessions.look(session, profile(session.worker, models))
         self.forget_profile(before)
+
+    def meet(self, worker: Worker) -> None:
+        """A worker as it is kept now: it may drain since, or live elsewhere."""
+        self.workers[worker.worker_id] = worker
+        session = self.sessions.of_worker(worker.worker_id)
+        if session is None:
+            return
+        if session.session_id != worker.session_id or worker.replica_id != self.replica_id:
+            self.leave(session)
+            return
+        if worker.draining and not session.worker.draining:
+            session.order(Directive(DirectiveType.DRAIN))
+            self.waiters.wake_session(session)
+        session.worker = replace(worker, draining=worker.draining or session.worker.draining)
 
     def leave(self, session: Session) -> None:
         """The session is over: its polls end, and its stream is told."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.matching import profile
@@ -16,7 +15,16 @@ from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.claim import Claim, ClaimItem
 from towpath_server.scheduler.transactions.expire import BOOT_GRACE, BootGrace
 from towpath_server.scheduler.transactions.records import KEEP, Keep
-from towpath_server.scheduler.transactions.sessions import BEGIN, END, MOST_HELD, RECOUNT, Begin, End, Recount
+from towpath_server.scheduler.transactions.sessions import (
+    BEGIN,
+    END,
+    MOST_HELD,
+    RECOUNT,
+    Begin,
+    End,
+    Recount,
+    owned,
+)
 
 
 class Workers:
@@ -30,27 +38,19 @@ class Workers:
     async def register(self, principal: Principal, asked: Registration) -> Registered:
         """Begin a session: the worker's jobs that it does not name are given to others."""
         self._state.refuse_when_draining()
-        return await self._state.carry_out(self._register(principal, asked))
-
-    async def _register(self, principal: Principal, asked: Registration) -> Registered:
-        if asked.worker_id is None:
-            return await self._begin(principal, asked)
-        async with self._state.turn(asked.worker_id):
-            return await self._begin(principal, asked)
+        return await self._state.carry_out(self._begin(principal, asked))
 
     async def _begin(self, principal: Principal, asked: Registration) -> Registered:
-        worker, old = self._worker(principal, asked)
-        models = [_owned(model, worker) for model in asked.models]
-        gone = self._gone(worker.worker_id, models)
-        old_session_id = old.session_id if old is not None else ""
-        begin = Begin(worker, old_session_id, asked.held, tuple(models), gone)
-        begun = await self._state.committer.submit(BEGIN, begin)
+        candidate, fresh_id = self._worker(principal, asked), self._state.ids.next()
+        gone = self._gone(candidate.worker_id, asked.models)
+        begun = await self._state.committer.submit(BEGIN, Begin(candidate, fresh_id, asked.held, asked.models, gone))
+        worker = begun.worker
         before = self._state.sessions.of_worker(worker.worker_id)
         if before is not None:
             self._state.leave(before)
         self._state.workers[worker.worker_id] = worker
-        self._state.catalogue.discard(gone)
-        self._state.catalogue.add(models)
+        self._state.catalogue.discard(begun.gone_models)
+        self._state.catalogue.add(begun.models)
         session = self._live(worker)
         session.last_heard = self._state.clock.wall()
         session.late = {lease.job_id: lease.token for lease in begun.late}
@@ -60,13 +60,10 @@ class Workers:
         intervals = self._state.intervals
         return Registered(worker.worker_id, worker.session_id, intervals.heartbeat, intervals.lease_ttl, intervals.poll)
 
-    def _worker(self, principal: Principal, asked: Registration) -> tuple[Worker, Worker | None]:
+    def _worker(self, principal: Principal, asked: Registration) -> Worker:
         now = self._state.clock.wall()
-        old = self._state.workers.get(asked.worker_id) if asked.worker_id is not None else None
-        if old is not None and (old.tenant, old.user) != (principal.tenant, principal.user):
-            old = None
-        worker = Worker(
-            worker_id=old.worker_id if old is not None else self._state.ids.next(),
+        return Worker(
+            worker_id=asked.worker_id or 0,
             name=asked.name or asked.machine.hostname,
             tenant=principal.tenant,
             user=principal.user,
@@ -75,11 +72,11 @@ class Workers:
             labels=asked.labels,
             machine=asked.machine,
             version=asked.version,
-            create_time=old.create_time if old is not None else now,
+            create_time=now,
             connect_time=now,
             session_id=f"ses_{self._state.new_token()}",
+            replica_id=self._state.replica_id,
         )
-        return worker, old
 
     def _gone(self, worker_id: int, models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
         kept = {model.model_id for model in models}
@@ -189,11 +186,11 @@ class Workers:
         await self._state.carry_out(self._sync_models(session, models))
 
     async def _sync_models(self, session: Session, models: Sequence[ModelRecord]) -> None:
-        owned = [_owned(model, session.worker) for model in models]
-        gone = self._gone(session.worker.worker_id, owned)
-        await self._state.committer.submit(KEEP, Keep(tuple(owned), gone))
+        mine = [owned(model, session.worker) for model in models]
+        gone = self._gone(session.worker.worker_id, mine)
+        await self._state.committer.submit(KEEP, Keep(tuple(mine), gone))
         self._state.catalogue.discard(gone)
-        self._state.catalogue.add(owned)
+        self._state.catalogue.add(mine)
         self._state.refresh_profile(session)
 
     async def deregister(self, principal: Principal, worker_id: int, session_id: str) -> None:
@@ -211,17 +208,15 @@ class Workers:
             await self._end(session, released=False)
 
     async def _end(self, session: Session, *, released: bool) -> None:
-        offline = replace(session.worker, session_id="")
         self._state.leave(session)
         if session not in self._ending:
             self._ending.append(session)
+        worker_id = session.worker.worker_id
         # Where the store does not answer, the session stays here for the next look at the clocks.
-        async with self._state.turn(offline.worker_id):
-            current = self._state.workers.get(offline.worker_id)
-            if current is not None and current.session_id == session.session_id:
-                ended = await self._state.committer.submit(END, End(offline, session.session_id, released))
-                self._state.workers[offline.worker_id] = offline
-                self._state.absorb(ended.changes)
+        ended = await self._state.committer.submit(END, End(worker_id, session.session_id, released))
+        if ended.worker is not None:
+            self._state.workers[worker_id] = ended.worker
+        self._state.absorb(ended.changes)
         if session in self._ending:
             self._ending.remove(session)
 
@@ -234,7 +229,3 @@ class Workers:
         ids = tuple(session.session_id for session in sessions)
         graced = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
         self._state.absorb(graced.changes)
-
-
-def _owned(model: ModelRecord, worker: Worker) -> ModelRecord:
-    return replace(model, worker_id=worker.worker_id, tenant=worker.tenant, user=worker.user)

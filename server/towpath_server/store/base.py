@@ -12,10 +12,26 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from towpath_server.core.job import NO_LABELS, Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Token, Worker
+from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Replica, Token, Worker
 
-Record = Token | Queue | Worker | ModelRecord
-RecordT = TypeVar("RecordT", Token, Queue, Worker, ModelRecord)
+Record = Token | Queue | Worker | ModelRecord | Replica
+RecordT = TypeVar("RecordT", Token, Queue, Worker, ModelRecord, Replica)
+RecordKey = tuple[int | str, ...]
+
+
+def key_of(record: Record) -> RecordKey:
+    """By what a small record is found."""
+    match record:
+        case Token():
+            return (record.token_id,)
+        case Queue():
+            return (record.tenant, record.name)
+        case Worker():
+            return (record.worker_id,)
+        case ModelRecord():
+            return (record.model_id,)
+        case Replica():
+            return (record.replica_id,)
 
 
 class StoreRefused(Exception):
@@ -24,6 +40,18 @@ class StoreRefused(Exception):
 
 class IntegrityViolation(Exception):
     """A write that breaks a rule of the store itself, such as an id that is there already: a bug in the caller."""
+
+
+class Contended(IntegrityViolation):
+    """Somebody else changed the same things at the same moment. Tried again as a whole, it may go through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a scheduler begins: it knows of every change up to `sequence`, and all ids were made before `moment`."""
+
+    sequence: int
+    moment: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +144,11 @@ class Store(Protocol):
     def reader(self) -> Store:
         """A view for another thread: committed state only, no writes. Close it before the store."""
 
+    def origin(self, now: int) -> Origin:
+        """Where a scheduler begins that opens the store `now`. Whatever it reads afterwards is at least as new."""
+
     def sequence(self, now: int) -> int:
-        """A number for a change: at least `now`, and greater than all before, also those stored in earlier lives."""
+        """A number for a change in this transaction: greater than all before, also those stored in earlier lives."""
 
     def insert(self, jobs: Sequence[Job]) -> None:
         """Add new jobs. Ids, request ids and sequences are new, lanes known and like the definitions.
@@ -161,8 +192,8 @@ class Store(Protocol):
     def remove(self, records: Sequence[Record]) -> None:
         """Remove small records by their key."""
 
-    def records(self, kind: type[RecordT]) -> list[RecordT]:
-        """All small records of a kind."""
+    def records(self, kind: type[RecordT], keys: Sequence[RecordKey] | None = None) -> list[RecordT]:
+        """All small records of a kind, or those with these keys; by their key."""
 
     def append_logs(self, chunks: Sequence[LogChunk]) -> None:
         """Add pieces of log. An empty one, or one whose offset is already stored for its attempt, is ignored."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Token, Worker
+from towpath_server.core.records import Head, Lane, LogChunk
 from towpath_server.store.base import (
     ByDedupe,
     ByRequest,
@@ -19,10 +19,13 @@ from towpath_server.store.base import (
     InLane,
     IntegrityViolation,
     Matching,
+    Origin,
     Query,
     Record,
+    RecordKey,
     RecordT,
     Store,
+    key_of,
 )
 
 
@@ -32,7 +35,7 @@ class _Tables:
     attempts: dict[tuple[int, int], Attempt] = field(default_factory=dict)
     logs: dict[tuple[int, int, int], LogChunk] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=dict)
-    records: dict[tuple[str, int | str, str], Record] = field(default_factory=dict)
+    records: dict[tuple[type[Record], RecordKey], Record] = field(default_factory=dict)
 
     def copy(self) -> _Tables:
         return _Tables(self.jobs.copy(), self.attempts.copy(), self.logs.copy(), self.lanes.copy(), self.records.copy())
@@ -70,6 +73,11 @@ class MemoryStore:
         view = MemoryStore()
         view._source = self
         return view
+
+    def origin(self, now: int) -> Origin:
+        """See `Store`."""
+        since = self.sequence(self.sequence(now) + 1000)
+        return Origin(since, since)
 
     def sequence(self, now: int) -> int:
         """See `Store`."""
@@ -196,10 +204,12 @@ class MemoryStore:
         for record in records:
             self._writable.records.pop(_key(record), None)
 
-    def records(self, kind: type[RecordT]) -> list[RecordT]:
+    def records(self, kind: type[RecordT], keys: Sequence[RecordKey] | None = None) -> list[RecordT]:
         """See `Store`."""
         found = [record for record in self._tables.records.values() if isinstance(record, kind)]
-        return sorted(found, key=lambda record: _key(record)[1:])
+        if keys is not None:
+            found = [record for record in found if key_of(record) in keys]
+        return sorted(found, key=key_of)
 
     def append_logs(self, chunks: Sequence[LogChunk]) -> None:
         """See `Store`."""
@@ -284,13 +294,5 @@ def _fits(job: Job, wanted: Matching) -> bool:
     )
 
 
-def _key(record: Record) -> tuple[str, int | str, str]:
-    match record:
-        case Token():
-            return ("token", record.token_id, "")
-        case Queue():
-            return ("queue", record.tenant, record.name)
-        case Worker():
-            return ("worker", record.worker_id, "")
-        case ModelRecord():
-            return ("model", record.model_id, "")
+def _key(record: Record) -> tuple[type[Record], RecordKey]:
+    return (type(record), key_of(record))

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from towpath_server.core.records import Gpu, Machine, ModelRecord, Queue, Role, Token, Worker
+from towpath_server.core.records import Gpu, Machine, ModelRecord, Queue, Replica, Role, Token, Worker
 from towpath_server.store.base import Record
 from towpath_server.store.rows import Row, dumps, loads
 
@@ -45,6 +45,7 @@ TABLES: dict[type[Record], Table] = {
         _table("queues", Queue, 2),
         _table("workers", Worker, 1),
         _table("models", ModelRecord, 1),
+        _table("replicas", Replica, 1),
     )
 }
 

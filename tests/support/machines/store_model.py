@@ -8,7 +8,7 @@ from typing import Any
 
 from towpath_server.core.errors import Conflict
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk, Queue, Token, Worker
+from towpath_server.core.records import Head, Lane, LogChunk, Queue, Replica, Token, Worker
 from towpath_server.store.base import (
     ByDedupe,
     ByRequest,
@@ -153,6 +153,8 @@ def record_key(record: Record) -> tuple[Any, ...]:
         return ("queue", record.tenant, record.name)
     if isinstance(record, Token):
         return ("token", record.token_id)
+    if isinstance(record, Replica):
+        return ("replica", record.replica_id)
     return ("worker", record.worker_id) if isinstance(record, Worker) else ("model", record.model_id)
 
 

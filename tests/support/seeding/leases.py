@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,6 @@ from unittest.mock import patch
 from support.seeding.table import bug
 from towpath_server.scheduler import connection
 from towpath_server.scheduler.connection import Connection
-from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions import expire, sessions
 from towpath_server.scheduler.workers import Workers
 
@@ -74,10 +72,4 @@ def leases_are_named_by_job() -> Iterator[None]:
         return begin(store, now, replace(item, held=held))
 
     with patch.object(sessions, "_begin", by_job):
-        yield
-
-
-@bug("what is written of one worker does not come one after the other", first_seed=30)
-def workers_have_no_turns() -> Iterator[None]:
-    with patch.object(State, "turn", lambda self, worker_id: asyncio.Lock()):
         yield

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from towpath_server.core.errors import TowpathError
+from towpath_server.core.errors import TowpathError, WorkerNotFound
 from towpath_server.core.events import Adopted, Confirmed, Released, WorkerLost
+from towpath_server.core.ids import show
 from towpath_server.core.job import Job, JobState
-from towpath_server.core.records import ModelRecord, Worker
+from towpath_server.core.records import ModelRecord, Principal, Worker
 from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.messages import HeldLease
 from towpath_server.store.base import HeldBy, Store
@@ -19,13 +20,13 @@ MOST_HELD = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """A session begins; `old_session_id` is the one before.
+    """A session begins. A worker that is not known, or is another user's, gets `fresh_id`.
 
     The worker goes on with the leases that it names, also with those that were thought lost and given to nobody since.
     """
 
     worker: Worker
-    old_session_id: str
+    fresh_id: int
     held: tuple[HeldLease, ...]
     models: tuple[ModelRecord, ...]
     gone_models: tuple[ModelRecord, ...]
@@ -33,8 +34,12 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The jobs that changed hands, those whose late result would still count, and the leases that are over."""
+    """The worker and its models as they are kept now; the jobs that changed hands, those whose late result would still
+    count, and the leases that are over."""
 
+    worker: Worker
+    models: tuple[ModelRecord, ...]
+    gone_models: tuple[ModelRecord, ...]
     changes: tuple[Change, ...]
     late: tuple[HeldLease, ...]
     superseded: tuple[HeldLease, ...]
@@ -44,9 +49,33 @@ class Begun:
 class End:
     """A session ends: its jobs are lost with the worker, or given back by it."""
 
-    worker: Worker
+    worker_id: int
     session_id: str
     released: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The worker as it is kept now, where it was still this session's; and the jobs that it lost."""
+
+    worker: Worker | None
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """A scheduler takes the sessions over that lived on another one: it hears of them from now on."""
+
+    sessions: tuple[Worker, ...]
+    replica_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """A worker of the caller's is to take no more."""
+
+    principal: Principal
+    worker_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,32 +93,48 @@ def begin(store: Store, now: int, items: Sequence[Begin]) -> list[Begun | Towpat
 
 
 def _begin(store: Store, now: int, item: Begin) -> Begun:
+    known = _stored(store, item.worker.worker_id)
+    if known is None or (known.tenant, known.user) != (item.worker.tenant, item.worker.user):
+        worker, old_session_id = replace(item.worker, worker_id=item.fresh_id), ""
+    else:
+        worker, old_session_id = replace(item.worker, create_time=known.create_time), known.session_id
     # By lease, not by job: a worker may still tell of an old lease of a job that it was given again.
     named = dict.fromkeys(item.held)
-    held = store.find(HeldBy(item.old_session_id), MOST_HELD) if item.old_session_id else []
-    known = {job.job_id for job in held}
-    others = store.load(list(dict.fromkeys(lease.job_id for lease in named if lease.job_id not in known)))
+    held = store.find(HeldBy(old_session_id), MOST_HELD) if old_session_id else []
+    mine = {job.job_id for job in held}
+    others = store.load(list(dict.fromkeys(lease.job_id for lease in named if lease.job_id not in mine)))
     changes = Changes(store, {job.job_id: job for job in held}, now)
     for job in held:
         lease = HeldLease(job.job_id, job.lease.token if job.lease is not None else "")
         if lease in named:
             del named[lease]
-            changes.apply(job.job_id, Adopted(lease.token, item.worker.session_id))
+            changes.apply(job.job_id, Adopted(lease.token, worker.session_id))
         else:
             changes.apply(job.job_id, WorkerLost())
     for lease in list(named):
         lost = others.get(lease.job_id)
-        if lost is not None and _can_go_on(lost, lease, item.worker):
+        if lost is not None and _can_go_on(lost, lease, worker):
             changes.take(lost)
-            changes.apply(lost.job_id, Adopted(lease.token, item.worker.session_id))
+            changes.apply(lost.job_id, Adopted(lease.token, worker.session_id))
             del named[lease]
     late = tuple(lease for lease in named if _counts_late(others.get(lease.job_id), lease))
     superseded = tuple(lease for lease in named if lease not in late)
     told = changes.save()
-    store.put([item.worker, *item.models])
-    if item.gone_models:
-        store.remove(list(item.gone_models))
-    return Begun(tuple(told), late, superseded)
+    models = tuple(owned(model, worker) for model in item.models)
+    gone = item.gone_models if worker.worker_id != item.fresh_id else ()
+    store.put([worker, *models])
+    if gone:
+        store.remove(list(gone))
+    return Begun(worker, models, gone, tuple(told), late, superseded)
+
+
+def owned(model: ModelRecord, worker: Worker) -> ModelRecord:
+    """The model as this worker's."""
+    return replace(model, worker_id=worker.worker_id, tenant=worker.tenant, user=worker.user)
+
+
+def _stored(store: Store, worker_id: int) -> Worker | None:
+    return next(iter(store.records(Worker, [(worker_id,)])), None)
 
 
 def _can_go_on(job: Job, lease: HeldLease, worker: Worker) -> bool:
@@ -100,10 +145,11 @@ def _counts_late(job: Job | None, lease: HeldLease) -> bool:
     return job is not None and job.lease is None and job.last_token == lease.token != ""
 
 
-def end(store: Store, now: int, items: Sequence[End]) -> list[Committed | TowpathError]:
+def end(store: Store, now: int, items: Sequence[End]) -> list[Ended | TowpathError]:
     """End sessions."""
-    outcomes: list[Committed | TowpathError] = []
+    outcomes: list[Ended | TowpathError] = []
     for item in items:
+        known = _stored(store, item.worker_id)
         held = store.find(HeldBy(item.session_id), MOST_HELD)
         changes = Changes(store, {job.job_id: job for job in held}, now)
         for job in held:
@@ -111,8 +157,43 @@ def end(store: Store, now: int, items: Sequence[End]) -> list[Committed | Towpat
                 changes.apply(job.job_id, Released(job.lease.token, "the worker stopped"))
             else:
                 changes.apply(job.job_id, WorkerLost())
-        outcomes.append(Committed(tuple(changes.save())))
-        store.put([item.worker])
+        offline = None
+        # It may have begun another one since, and perhaps at another scheduler.
+        if known is not None and known.session_id == item.session_id:
+            offline = replace(known, session_id="")
+            store.put([offline])
+        outcomes.append(Ended(offline, tuple(changes.save())))
+    return outcomes
+
+
+def adopt(store: Store, now: int, items: Sequence[Adopt]) -> list[list[Worker] | TowpathError]:
+    """Take sessions over, those that nobody else has taken meanwhile."""
+    outcomes: list[list[Worker] | TowpathError] = []
+    for item in items:
+        thought = {worker.worker_id: worker for worker in item.sessions}
+        adopted = [
+            replace(known, replica_id=item.replica_id)
+            for known in store.records(Worker, [(worker_id,) for worker_id in thought])
+            if known.session_id == thought[known.worker_id].session_id
+            and known.replica_id == thought[known.worker_id].replica_id
+        ]
+        if adopted:
+            store.put(adopted)
+        outcomes.append(adopted)
+    return outcomes
+
+
+def drain(store: Store, now: int, items: Sequence[Drain]) -> list[Worker | TowpathError]:
+    """Let workers take no more: each as it is, whatever session it has."""
+    outcomes: list[Worker | TowpathError] = []
+    for item in items:
+        known = _stored(store, item.worker_id)
+        if known is None or not item.principal.owns(known.tenant, known.user):
+            outcomes.append(WorkerNotFound(worker_id=show("wkr", item.worker_id)))
+            continue
+        draining = replace(known, draining=True)
+        store.put([draining])
+        outcomes.append(draining)
     return outcomes
 
 
@@ -139,4 +220,6 @@ def _held(job: Job | None, session_id: str, token: str | None) -> bool:
 
 BEGIN = Verb("begin", begin)
 END = Verb("end", end)
+ADOPT = Verb("adopt", adopt)
+DRAIN = Verb("drain", drain)
 RECOUNT = Verb("recount", recount)

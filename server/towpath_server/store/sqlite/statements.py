@@ -67,9 +67,11 @@ def delete(table: str, key: tuple[str, ...], count: int) -> str:
 
 
 @cache
-def select(table: str, columns: tuple[str, ...], key: int) -> str:
-    """SELECT of all rows in the order of their key, which is the first `key` columns."""
-    return f"SELECT {', '.join(columns)} FROM {table} ORDER BY {', '.join(columns[:key])}"
+def select(table: str, columns: tuple[str, ...], key: int, count: int | None = None) -> str:
+    """SELECT of all rows, or of `count` by their key, which is the first `key` columns, in its order."""
+    names = ", ".join(columns[:key])
+    wanted = "" if count is None else f"WHERE ({names}) IN (VALUES {_values(key, count)})"
+    return f"SELECT {', '.join(columns)} FROM {table} {wanted} ORDER BY {names}"
 
 
 def flat(chunk: Sequence[Sequence[object]]) -> list[object]:

@@ -12,7 +12,7 @@ from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job, JobState
 from towpath_server.core.records import Head, Lane, LogChunk
 from towpath_server.store import base, rows, side_rows
-from towpath_server.store.base import Count, Matching, Query, Record, RecordT, Store, StoreRefused
+from towpath_server.store.base import Count, Matching, Origin, Query, Record, RecordKey, RecordT, Store, StoreRefused
 from towpath_server.store.record_rows import TABLES
 from towpath_server.store.sqlite import matching as matching_sql
 from towpath_server.store.sqlite import packing, schema, statements
@@ -23,6 +23,7 @@ from towpath_server.store.sqlite.recent import Recent
 _SQL = statements.named("jobs")
 _REVISION = rows.JOB_COLUMNS.index("revision") + 1
 _UNCHANGED = f"jobs.revision = v.column{_REVISION} - 1"
+MILLISECOND = 1000
 _NEW_LANE = "ON CONFLICT (lane_id) DO NOTHING"
 _NEW_LOG = "ON CONFLICT (job_id, attempt, offset) DO NOTHING"
 
@@ -55,6 +56,12 @@ class SqliteTables:
     def reader(self) -> Store:
         """See `Store`."""
         return SqliteTables(self._path, Connection(self._path, read_only=True))
+
+    def origin(self, now: int) -> Origin:
+        """See `Store`."""
+        # Also where the clock was put back meanwhile: by a millisecond, which is what ids know of the time.
+        since = self.sequence(self.sequence(now) + MILLISECOND)
+        return Origin(since, since)
 
     def sequence(self, now: int) -> int:
         """See `Store`."""
@@ -144,11 +151,18 @@ class SqliteTables:
                 sql = statements.delete(table.name, table.columns[: table.key], len(chunk))
                 self._connection.change(sql, statements.flat(chunk))
 
-    def records(self, kind: type[RecordT]) -> list[RecordT]:
+    def records(self, kind: type[RecordT], keys: Sequence[RecordKey] | None = None) -> list[RecordT]:
         """See `Store`."""
         table = TABLES[kind]
-        sql = statements.select(table.name, table.columns, table.key)
-        return [table.read(row) for row in self._connection.rows(sql)]
+        if keys is None:
+            found = self._connection.rows(statements.select(table.name, table.columns, table.key))
+        else:
+            found = []
+            for chunk in statements.chunks(keys):
+                sql = statements.select(table.name, table.columns, table.key, len(chunk))
+                found += self._connection.rows(sql, statements.flat(chunk))
+            found.sort(key=lambda row: row[: table.key])
+        return [table.read(row) for row in found]
 
     def append_logs(self, chunks: Sequence[LogChunk]) -> None:
         """See `Store`."""

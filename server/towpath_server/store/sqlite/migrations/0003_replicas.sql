@@ -1,0 +1,11 @@
+-- Several schedulers may share a store of another kind: who they are, and which of them a worker's session lives on.
+
+ALTER TABLE workers ADD COLUMN replica_id INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE replicas (
+  replica_id INTEGER PRIMARY KEY,
+  life TEXT NOT NULL,
+  beat INTEGER NOT NULL,
+  start_time INTEGER NOT NULL,
+  view TEXT NOT NULL
+);
