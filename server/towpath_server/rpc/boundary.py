@@ -12,12 +12,26 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from towpath_server.core.errors import Draining, TowpathError, Unauthenticated
+from towpath_server.core.errors import (
+    Draining,
+    ModelNotFound,
+    QueueNotFound,
+    TokenNotFound,
+    TowpathError,
+    Unauthenticated,
+    WorkerNotFound,
+)
+from towpath_server.core.records import Principal
 from towpath_server.rpc import auth, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
 from towpath_server.rpc.shares import AMONG_OTHERS, MUCH, SHARE, Shares
 from towpath_server.scheduler.state import CARRIED_OUT
+
+# Brings in what other schedulers have changed lately; whether there are any.
+CatchUp = Callable[[], Awaitable[bool]]
+# Said from memory: another scheduler may know better.
+SAID_FROM_MEMORY = (ModelNotFound, QueueNotFound, TokenNotFound, WorkerNotFound)
 
 # Handlers are untyped in grpc: one of its four behaviors is set.
 Handler = Any
@@ -45,9 +59,10 @@ LOOKING = frozenset(
 class Boundary(grpc.aio.ServerInterceptor):
     """Goes round every handler. Messages are parsed here: an exception in grpc's own parsing would show its text."""
 
-    def __init__(self, access: auth.Authenticator, calls: Calls) -> None:
+    def __init__(self, access: auth.Authenticator, calls: Calls, catch_up: CatchUp) -> None:
         self._access = access
         self._calls = calls
+        self._catch_up = catch_up
         self._shares, self._looks = Shares(SHARE, AMONG_OTHERS), Shares()
         self._wrapped: dict[str, Handler] = {}
 
@@ -87,7 +102,13 @@ class Boundary(grpc.aio.ServerInterceptor):
                 carried_out: list[asyncio.Future[Any]] = []
                 CARRIED_OUT.set(carried_out)
                 async with shares.of(user, max(len(raw), least), carried_out):
-                    return await behavior(parse(raw), context)
+                    request = parse(raw)
+                    try:
+                        return await behavior(request, context)
+                    except SAID_FROM_MEMORY:
+                        if not await self._catch_up():
+                            raise
+                    return await behavior(request, context)
 
         return unary
 
@@ -107,28 +128,41 @@ class Boundary(grpc.aio.ServerInterceptor):
         return stream
 
     def _guarded(self, method: str, context: ServicerContext) -> _Guard:
-        return _Guard(self._access, self._calls, method, context)
+        return _Guard(self._access, self._calls, self._catch_up, method, context)
 
 
 class _Guard:
     """Goes round one call. A class of its own: as a generator it cost each parked poll a KiB."""
 
-    __slots__ = ("_access", "_call", "_calls", "_context", "_method")
+    __slots__ = ("_access", "_call", "_calls", "_catch_up", "_context", "_method")
 
-    def __init__(self, access: auth.Authenticator, calls: Calls, method: str, context: ServicerContext) -> None:
+    def __init__(
+        self, access: auth.Authenticator, calls: Calls, catch_up: CatchUp, method: str, context: ServicerContext
+    ) -> None:
         self._access = access
         self._calls = calls
+        self._catch_up = catch_up
         self._method = method
         self._context = context
 
     async def __aenter__(self) -> Call:
         self._call = self._calls.enter(self._method)
         try:
-            self._call.principal = auth.admit(self._access, self._method, self._context.invocation_metadata())
+            self._call.principal = await self._admit()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
         return self._call
+
+    async def _admit(self) -> Principal | None:
+        metadata = self._context.invocation_metadata()
+        try:
+            return auth.admit(self._access, self._method, metadata)
+        except Unauthenticated:
+            # A token that another scheduler has just made is none here yet.
+            if not await self._catch_up():
+                raise
+        return auth.admit(self._access, self._method, metadata)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

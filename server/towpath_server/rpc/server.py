@@ -127,8 +127,9 @@ def make_server(
     `tls` is the private key and the certificate chain, in PEM. Raises OSError where the port is taken.
     """
     calls = Calls()
+    scheduler.access.on_revoked(calls.cut)
     server = grpc.aio.server(
-        interceptors=[Boundary(scheduler.access, calls)], options=server_options(max_message_bytes)
+        interceptors=[Boundary(scheduler.access, calls, scheduler.catch_up)], options=server_options(max_message_bytes)
     )
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(scheduler.jobs), server)
     worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerServicer(scheduler.workers), server)

@@ -13,14 +13,18 @@ from towpath_server.entropy import Entropy
 from towpath_server.scheduler.access import Access
 from towpath_server.scheduler.admin import Admin
 from towpath_server.scheduler.catalogue import Catalogue
+from towpath_server.scheduler.feed import Feed
 from towpath_server.scheduler.fleet import Fleet
+from towpath_server.scheduler.hearsay import Hearsay
 from towpath_server.scheduler.jobs import Jobs
 from towpath_server.scheduler.queues import Queues
+from towpath_server.scheduler.replicas import Replicas
 from towpath_server.scheduler.state import Clock, Intervals, State
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.workers import Workers
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Committer, OnCommit
+from towpath_server.store.shared import SharedStore
 
 __all__ = ["Clock", "Intervals", "Scheduler", "system_clock"]
 
@@ -63,24 +67,41 @@ class Scheduler:
         self.catalogue: Catalogue = state.catalogue
         self.admin = Admin(state, version, max_message_bytes)
         self.timers = Timers(state, self.workers)
+        self._replicas = self._feed = None
+        if isinstance(store, SharedStore):
+            self._replicas = Replicas(state, self.workers)
+            self._feed = Feed(state, store, Hearsay(state, self.access))
 
     async def start(
         self, *, first_token: bool = True, show_secret: Callable[[str], None] = lambda secret: None
     ) -> str | None:
         """Begin; the secret of the first admin's token where this store has never had one and is to have one.
 
-        `show_secret` gets it before the store knows of it: a token that nobody can read would lock everybody out.
+        `show_secret` gets it before the store knows of it: a token that nobody can read would lock everybody out. What
+        it got is void where None is returned: another scheduler was quicker.
         """
         self._state.committer.start()
         secret = None
         if first_token and self.access.is_empty:
             secret = self.access.new_secret()
             show_secret(secret)
-            await self.access.issue(FIRST_TENANT, FIRST_USER, "first admin", Role.ADMIN, secret=secret)
-        await self.workers.recover()
+            if not await self.access.issue_first(FIRST_TENANT, FIRST_USER, secret):
+                secret = None
+        if self._feed is not None and self._replicas is not None:
+            self._feed.start()
+            await self._replicas.start()
+        else:
+            await self.workers.recover()
         failpoints.reach("start.recovered")
         self.timers.start()
         return secret
+
+    async def catch_up(self) -> bool:
+        """Whether others may have changed something lately; if so, it is known here when this returns."""
+        if self._feed is None:
+            return False
+        await self._feed.catch_up()
+        return True
 
     async def local_token(self) -> str:
         """A token for the first admin that lives as long as this process may: a day."""
@@ -100,5 +121,8 @@ class Scheduler:
         self.drain()
         await self.timers.stop()
         await self._state.finish()
+        if self._feed is not None and self._replicas is not None:
+            await self._replicas.stop()
+            await self._feed.stop()
         await self._state.committer.stop()
         self._store.close()

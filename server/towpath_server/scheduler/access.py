@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 from towpath_server.core.errors import TokenNotFound, Unauthenticated
 from towpath_server.core.ids import show
 from towpath_server.core.records import Principal, Role, Token
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.records import KEEP, Keep
+from towpath_server.scheduler.transactions.records import KEEP, KEEP_FIRST, Keep
 
 SECRET_BITS = 256
+FIRST_TOKEN = 1
 
 
 class Access:
@@ -21,6 +23,7 @@ class Access:
         self._state = state
         tokens = state.store.records(Token)
         self._by_hash = {token.secret_hash: token for token in tokens}
+        self._on_revoked: Callable[[int], None] = lambda token_id: None
 
     @property
     def is_empty(self) -> bool:
@@ -67,6 +70,21 @@ class Access:
         await self._keep(token)
         return token, secret
 
+    async def issue_first(self, tenant: str, user: str, secret: str) -> bool:
+        """The first admin's token, with this secret. Of several schedulers that begin at once only one makes it."""
+        token = Token(
+            token_id=FIRST_TOKEN,
+            secret_hash=_hash(secret),
+            name="first admin",
+            tenant=tenant,
+            user=user,
+            role=Role.ADMIN,
+            create_time=self._state.clock.wall(),
+        )
+        kept = await self._state.carry_out(self._state.committer.submit(KEEP_FIRST, token))
+        self.meet(kept)
+        return kept.secret_hash == token.secret_hash
+
     def tokens(self, principal: Principal) -> list[Token]:
         """The tokens that this caller may see, newest first."""
         mine = [token for token in self._by_hash.values() if principal.owns(token.tenant, token.user)]
@@ -90,7 +108,22 @@ class Access:
 
     async def _keep(self, token: Token) -> None:
         await self._state.committer.submit(KEEP, Keep((token,)))
+        self.meet(token)
+
+    def meet(self, token: Token) -> None:
+        """A token as it is kept now."""
         self._by_hash[token.secret_hash] = token
+
+    def hear(self, token: Token) -> None:
+        """Another scheduler has made it or made it void."""
+        known = self._by_hash.get(token.secret_hash)
+        self.meet(token)
+        if token.revoke_time is not None and (known is None or known.revoke_time is None):
+            self._on_revoked(token.token_id)
+
+    def on_revoked(self, tell: Callable[[int], None]) -> None:
+        """Whom to tell of the ids of tokens that were made void elsewhere."""
+        self._on_revoked = tell
 
     def _is_valid(self, token: Token) -> bool:
         if token.revoke_time is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from towpath_server.core.records import Principal
+from towpath_server.scheduler import presence
 from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.jobs import summed
 from towpath_server.scheduler.messages import JobFilter, Overview, ServerInfo
@@ -28,16 +29,15 @@ class Admin:
         query = matching(principal, JobFilter())
         counts = await self._state.committer.scan(lambda store: store.count(query))
         now = self._state.clock.wall()
-        sessions = [
-            session for session in self._state.sessions if principal.owns(session.worker.tenant, session.worker.user)
-        ]
-        slots = sum(session.worker.slots for session in sessions)
+        mine = [worker for worker in self._state.workers.values() if principal.owns(worker.tenant, worker.user)]
+        online = [(worker, seen) for worker in mine if (seen := presence.seen(self._state, worker)) is not None]
+        slots = sum(worker.slots for worker, _ in online)
         return Overview(
             stats=summed(counts, now),
-            workers=len(sessions),
+            workers=len(online),
             slots=slots,
-            free_slots=max(slots - sum(len(session.held) for session in sessions), 0),
-            parked_polls=len(self._state.waiters),
+            free_slots=max(slots - sum(seen.running for _, seen in online), 0),
+            parked_polls=len(self._state.waiters) + self._state.presence.parked,
             uptime=now - self._info.start_time,
         )
 

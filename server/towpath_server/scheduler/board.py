@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from towpath_server.core import lanes as lane_numbers
 from towpath_server.core.fairness import Entry, entry_of
-from towpath_server.core.job import Definition
+from towpath_server.core.job import Definition, Job
 from towpath_server.core.lanes import LaneKey
 from towpath_server.core.matching import Profile
 from towpath_server.core.records import Head, Lane
@@ -81,9 +81,13 @@ class Board:
                 requirements=definition.requirements,
                 concurrency_key=definition.concurrency_key,
             )
-            self._lanes[lane.lane_id] = self._by_key[key] = self._unsaved[lane.lane_id] = lane
-            self._demand_of[lane.lane_id] = self._demands.of(lane)
+            self._add(lane)
+            self._unsaved[lane.lane_id] = lane
         return lane
+
+    def _add(self, lane: Lane) -> None:
+        self._lanes[lane.lane_id] = self._by_key[_key_of(lane)] = lane
+        self._demand_of[lane.lane_id] = self._demands.of(lane)
 
     def unsaved(self, lanes: Iterable[Lane]) -> tuple[Lane, ...]:
         """Those of the lanes that no commit is known to hold yet."""
@@ -101,6 +105,29 @@ class Board:
         known = self._heads.get(lane_id)
         if known is None or head > known:
             self._stand(lane_id, head)
+
+    def learn(self, job: Job) -> None:
+        """Another scheduler has made the lane that this job is in: it is stored."""
+        self.saved([self._obtain(job.definition)])
+
+    @property
+    def pushes(self) -> int:
+        """How often a lane was pushed."""
+        return self._pushes
+
+    def compare(self, lanes: Mapping[Lane, Head | None], pushes: int) -> dict[int, int]:
+        """Take in where the lanes stand in the store, read after `pushes`: those with work that was not known here."""
+        found: dict[int, int] = {}
+        for lane, head in lanes.items():
+            if lane.lane_id not in self._lanes:
+                self._add(lane)
+            known = self._heads.get(lane.lane_id)
+            if self._pushed.get(lane.lane_id, 0) > pushes or head == known:
+                continue
+            if head is not None and (known is None or head > known):
+                found[lane.lane_id] = 1
+            self._stand(lane.lane_id, head)
+        return found
 
     def settle(self, heads: Mapping[int, Head | None], pushes: int) -> None:
         """A claim has seen where these lanes stand. A lane that was pushed since keeps its promise."""

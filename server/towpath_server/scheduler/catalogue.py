@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from towpath_server.core import ids
 from towpath_server.core.errors import ModelNotFound
 from towpath_server.core.records import ModelRecord, Principal
-from towpath_server.store.base import Store
+from towpath_server.store.base import RecordKey, Store
 
 
 class Catalogue:
@@ -25,6 +25,10 @@ class Catalogue:
         """Models that are gone."""
         for model in models:
             self._models.pop(model.model_id, None)
+
+    def get(self, key: RecordKey) -> ModelRecord | None:
+        """The model of this key."""
+        return self._models.get(int(key[0]))
 
     def on_worker(self, worker_id: int) -> list[ModelRecord]:
         """What a worker holds."""

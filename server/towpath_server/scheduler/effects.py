@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from towpath_server.core.job import Job, JobState, Lease
 from towpath_server.core.records import Head
@@ -50,10 +50,7 @@ class Effects:
                 due = after.due_time
         if due is not None:
             self._nudge(due)
-        for lane_id, jobs in queued.items():
-            lane = self._board.lane(lane_id)
-            if not self._board.is_paused(lane):
-                self._waiters.wake(lane, jobs)
+        self.offer(queued)
 
     def _leases(self, before: Job | None, after: Job, reported: bool) -> None:
         old = before.lease if before is not None else None
@@ -61,15 +58,40 @@ class Effects:
         if old is not None and (new is None or new.session_id != old.session_id):
             self._ended(after, old, reported)
         if new is not None and (session := self._sessions.get(new.session_id)) is not None:
-            session.held[after.job_id] = Held(new.token, new.confirmed)
+            self._sessions.hold(session, after.job_id, Held(new.token, new.confirmed, after.revision))
             if after.state is JobState.CANCELLING and (before is None or before.state is not JobState.CANCELLING):
                 session.order(cancel_order(after, new))
+
+    def hear(self, job: Job) -> None:
+        """Another scheduler has changed a job that a worker of this one holds, perhaps."""
+        session = self._sessions.holder(job.job_id)
+        if session is None or (held := session.held[job.job_id]).revision >= job.revision:
+            return
+        if job.lease is None or job.lease.token != held.token or job.lease.session_id != session.session_id:
+            lease = Lease(held.token, session.worker.worker_id, session.session_id, held.confirmed)
+            self._ended(job, lease, reported=False)
+        else:
+            held.revision = job.revision
+            if job.state is JobState.CANCELLING:
+                session.order(cancel_order(job, job.lease))
+
+    def gone(self, job_id: int) -> None:
+        """Another scheduler has deleted a job."""
+        if (session := self._sessions.holder(job_id)) is not None:
+            self._sessions.settle(session, job_id)
+
+    def offer(self, waiting: Mapping[int, int]) -> None:
+        """So many jobs wait in these lanes since others have changed them; their heads are known."""
+        for lane_id, jobs in waiting.items():
+            lane = self._board.lane(lane_id)
+            if not self._board.is_paused(lane):
+                self._waiters.wake(lane, jobs)
 
     def _ended(self, after: Job, lease: Lease, reported: bool) -> None:
         session = self._sessions.get(lease.session_id)
         if session is None:
             return
-        session.settle(after.job_id)
+        self._sessions.settle(session, after.job_id)
         if not reported:
             order = ORDERS.get(after.state, DirectiveType.ABANDON)
             grace = after.definition.timeouts.cancel_grace if order is DirectiveType.PAUSE else 0

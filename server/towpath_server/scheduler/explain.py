@@ -6,6 +6,7 @@ from towpath_server.core.job import SECOND, Job, JobState
 from towpath_server.core.matching import Profile, misfits
 from towpath_server.core.matching import profile as profile_of
 from towpath_server.core.records import Principal, Worker
+from towpath_server.scheduler import presence
 from towpath_server.scheduler.messages import Explanation, Fit
 from towpath_server.scheduler.state import State
 from towpath_server.store.base import Matching
@@ -37,12 +38,12 @@ def _profile(state: State, worker: Worker) -> Profile:
 def _against(state: State, job: Job, worker: Worker) -> tuple[str, ...]:
     lane = state.board.obtain(job.definition)
     reasons = list(misfits(lane, _profile(state, worker), worker.worker_id))
-    session = state.sessions.of_worker(worker.worker_id)
-    if session is None:
+    seen = presence.seen(state, worker)
+    if seen is None:
         reasons.insert(0, "is offline")
-    elif session.worker.draining:
+    elif seen.draining:
         reasons.insert(0, "is draining")
-    elif len(session.held) >= worker.slots:
+    elif seen.running >= worker.slots:
         reasons.insert(0, f"all {worker.slots} slots are busy")
     return tuple(reasons)
 

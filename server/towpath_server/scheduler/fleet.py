@@ -5,6 +5,7 @@ from __future__ import annotations
 from towpath_server.core.errors import WorkerNotFound
 from towpath_server.core.ids import show
 from towpath_server.core.records import Principal, Worker
+from towpath_server.scheduler import presence
 from towpath_server.scheduler.messages import Load, WorkerState, WorkerView
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.sessions import DRAIN, Drain
@@ -45,8 +46,8 @@ class Fleet:
 
     def _view(self, worker: Worker) -> WorkerView:
         models = len(self._state.catalogue.on_worker(worker.worker_id))
-        session = self._state.sessions.of_worker(worker.worker_id)
-        if session is None:
+        seen = presence.seen(self._state, worker)
+        if seen is None:
             return WorkerView(worker, WorkerState.OFFLINE, 0, Load(), None, models)
-        state = WorkerState.DRAINING if worker.draining else WorkerState.READY
-        return WorkerView(worker, state, len(session.held), session.load, session.last_heard, models)
+        state = WorkerState.DRAINING if worker.draining or seen.draining else WorkerState.READY
+        return WorkerView(worker, state, seen.running, seen.load, seen.last_heard, models)

@@ -87,6 +87,9 @@ class Follow:
         """
         query = matching(principal, wanted)
         with self._state.watchers.jobs(selector(principal, wanted), wanted.states, whole=whole) as watch:
+            if from_sequence > self._state.watchers.sequence:
+                # Another scheduler may have told it, and this one not have heard of it yet.
+                await self._state.catch_up()
             current = self._state.watchers.sequence
             told = (from_sequence if from_sequence <= current else FROM_THE_BEGINNING) or current
             yield Told((), told)

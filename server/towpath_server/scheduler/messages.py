@@ -177,6 +177,24 @@ class Directive:
     grace: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A worker's session as its scheduler sees it. `last_heard` in microseconds of the wall clock."""
+
+    running: int
+    load: Load
+    last_heard: int | None
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """The sessions of all other schedulers, and how many polls are parked there."""
+
+    sessions: Mapping[str, Seen] = field(default_factory=dict)
+    parked: int = 0
+
+
 class WorkerState(IntEnum):
     """Where a worker stands. The numbers are those of `towpath.v1.WorkerState`."""
 

@@ -22,10 +22,14 @@ OrderKey = tuple[DirectiveType, int | None, str]
 
 @dataclass(slots=True)
 class Held:
-    """A lease as the scheduler knows it; `missed` counts the heartbeats in a row that did not name it."""
+    """A lease as the scheduler knows it; `missed` counts the heartbeats in a row that did not name it.
+
+    `revision` is the job's when this was learned: older news of the job say nothing about it.
+    """
 
     token: str
     confirmed: bool
+    revision: int
     missed: int = 0
 
 
@@ -139,6 +143,7 @@ class Sessions:
         self._steady = steady
         self._by_id: dict[str, Session] = {}
         self._by_worker: dict[int, Session] = {}
+        self._holders: dict[int, Session] = {}
         self._looks: Counter[Profile] = Counter()
         # No deadline is sooner: they only ever move away.
         self._soonest = NEVER
@@ -156,10 +161,30 @@ class Sessions:
     def remove(self, session: Session) -> None:
         """A session is over."""
         session.end()
+        for job_id in session.held:
+            self._forget(session, job_id)
         if self._by_id.pop(session.session_id, None) is not None:
             self._count_less(session.profile)
         if self._by_worker.get(session.worker.worker_id) is session:
             del self._by_worker[session.worker.worker_id]
+
+    def hold(self, session: Session, job_id: int, held: Held) -> None:
+        """The session has this lease."""
+        session.held[job_id] = held
+        self._holders[job_id] = session
+
+    def settle(self, session: Session, job_id: int) -> None:
+        """Its lease of the job is over and the worker knows."""
+        session.settle(job_id)
+        self._forget(session, job_id)
+
+    def _forget(self, session: Session, job_id: int) -> None:
+        if self._holders.get(job_id) is session:
+            del self._holders[job_id]
+
+    def holder(self, job_id: int) -> Session | None:
+        """The session that has a lease of the job."""
+        return self._holders.get(job_id)
 
     def look(self, session: Session, profile: Profile) -> None:
         """The worker of a session looks different now."""

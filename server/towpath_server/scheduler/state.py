@@ -18,12 +18,13 @@ from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.catalogue import Catalogue
 from towpath_server.scheduler.changes import Change, changes_of
 from towpath_server.scheduler.effects import Effects
-from towpath_server.scheduler.messages import Directive, DirectiveType
+from towpath_server.scheduler.messages import Directive, DirectiveType, Presence
 from towpath_server.scheduler.sessions import Session, Sessions
 from towpath_server.scheduler.waiters import Waiters
 from towpath_server.scheduler.watchers import Watchers
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Committer, OnCommit
+from towpath_server.store.shared import SharedStore
 
 T = TypeVar("T")
 
@@ -58,22 +59,28 @@ class Ids:
     Of several schedulers each has a `replica` number, and makes other ids than the others in the same millisecond.
     """
 
-    replica: int | None = None
+    _replica: int | None = None
 
     def __init__(self, wall: Callable[[], int], rng: random.Random, since: int) -> None:
         self._wall = wall
         self._rng = rng
         self._last = new_id(since, 0)
 
+    def be_replica(self, replica: int) -> None:
+        """Make ids of this scheduler's from now on: later than those that it made as anybody."""
+        self._replica = replica
+        self._last = ((self._last >> RANDOM_BITS) + 1) << RANDOM_BITS | self._bits()
+
     def next(self) -> int:
         """A new id."""
-        if self.replica is None:
-            bits = self._rng.getrandbits(RANDOM_BITS)
-        else:
-            # As many again are left for those that follow in the same millisecond.
-            bits = self.replica << OWN_BITS | self._rng.getrandbits(OWN_BITS - 1)
-        self._last = new_id(self._wall(), bits, self._last)
+        self._last = new_id(self._wall(), self._bits(), self._last)
         return self._last
+
+    def _bits(self) -> int:
+        if self._replica is None:
+            return self._rng.getrandbits(RANDOM_BITS)
+        # As many again are left for those that follow in the same millisecond.
+        return self._replica << OWN_BITS | self._rng.getrandbits(OWN_BITS - 1)
 
 
 class State:
@@ -107,9 +114,13 @@ class State:
         self.draining = False
         # Which of several schedulers this is; 0 where it is the only one.
         self.replica_id = 0
+        self.presence = Presence()
+        # Others write to the store too: what they change is told by it, and so is the order of all changes.
+        self.is_shared = isinstance(store, SharedStore)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
-        self._effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
+        self._catch_up: Callable[[], Coroutine[Any, Any, None]] = _nothing_new
+        self.effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
 
     def nudge(self, due: int) -> None:
         """A clock runs out at `due`."""
@@ -132,12 +143,29 @@ class State:
         """Wait for all that is being carried out."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
+    async def catch_up(self) -> None:
+        """Know of all that others have committed before this call."""
+        await self._catch_up()
+
+    def on_catch_up(self, catch_up: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What brings the news of others."""
+        self._catch_up = catch_up
+
+    def be_replica(self, replica_id: int) -> None:
+        """The number of this one among several schedulers."""
+        self.replica_id = replica_id
+        self.ids.be_replica(replica_id)
+
     def _told(self, outcomes: Sequence[object]) -> None:
-        self.watchers.tell(change for outcome in outcomes for change in changes_of(outcome))
+        changes = (change for outcome in outcomes for change in changes_of(outcome))
+        if self.is_shared:
+            self.watchers.tell_each(changes)
+        else:
+            self.watchers.tell(changes)
 
     def absorb(self, changes: Iterable[Change]) -> None:
         """Let a commit take its effect on all that waits for work or for orders."""
-        self._effects.absorb(changes)
+        self.effects.absorb(changes)
 
     def refresh_profile(self, session: Session) -> None:
         """The worker's models have changed: it may serve other lanes now."""
@@ -180,3 +208,7 @@ class State:
     def new_token(self) -> str:
         """128 random bits: what a lease or a session is proved by."""
         return f"{self.rng.getrandbits(128):032x}"
+
+
+async def _nothing_new() -> None:
+    """Nobody else writes to the store."""

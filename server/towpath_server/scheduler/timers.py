@@ -16,6 +16,8 @@ log = Logger(__name__)
 BATCH = 1000
 # How long to leave a store alone that did not answer.
 PAUSE = 1.0
+# How long to leave what is due to another scheduler that has it in its hands (microseconds).
+OTHERS = SECOND // 20
 # A session is looked at this often; what is in the store wakes the loop when it is due.
 TICK = SECOND // 4
 
@@ -70,7 +72,9 @@ class Timers:
                 raise
             self._state.absorb(expired.changes)
             if expired.next_due is not None:
-                self.nudge(expired.next_due)
+                # Where nothing changed, another scheduler is about to do it.
+                soonest = 0 if expired.changes else self._state.clock.wall() + OTHERS
+                self.nudge(max(expired.next_due, soonest))
 
     async def _sleep(self) -> None:
         wait = TICK

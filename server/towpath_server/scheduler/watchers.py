@@ -134,15 +134,30 @@ class Watchers:
 
     def tell(self, changes: Iterable[Change]) -> None:
         """One whole commit: in the order of the commits, and each at once."""
+        for job in self.tell_each(changes):
+            self.tell_all((job,), job.sequence)
+
+    def tell_each(self, changes: Iterable[Change]) -> list[Job]:
+        """Those who watch one of these jobs; the jobs that are still there. Who watches all hears it elsewhere."""
+        jobs = []
         for change in changes:
-            if (job := change.after) is None:
-                if change.before is not None:
-                    self.poke(change.before.job_id)
-                continue
-            self.sequence = max(self.sequence, job.sequence)
-            for watch in self._by_job.get(job.job_id, ()):
-                if watch.wants(job):
-                    watch.tell(job if watch.takes_whole(job) else outline(job))
+            if change.after is not None:
+                self.tell_of(change.after)
+                jobs.append(change.after)
+            elif change.before is not None:
+                self.poke(change.before.job_id)
+        return jobs
+
+    def tell_of(self, job: Job) -> None:
+        """Those who watch this one job."""
+        for watch in self._by_job.get(job.job_id, ()):
+            if watch.wants(job):
+                watch.tell(job if watch.takes_whole(job) else outline(job))
+
+    def tell_all(self, jobs: Iterable[Job], sequence: int) -> None:
+        """Those who watch all jobs: of these, by their sequence, and with them of everything up to `sequence`."""
+        self.sequence = max(self.sequence, sequence)
+        for job in jobs:
             short: Job | None = None
             for watch in self._by_state[job.state]:
                 if not watch.wants(job):
@@ -153,6 +168,14 @@ class Watchers:
                     short = short or outline(job)
                     watch.tell(short)
 
+    def any_of(self, job_id: int) -> bool:
+        """Whether somebody watches this one job."""
+        return job_id in self._by_job
+
+    def any_for(self, state: JobState) -> bool:
+        """Whether somebody watches all jobs in this state."""
+        return bool(self._by_state[state])
+
     def pending(self) -> int:
         """How many jobs are kept for those who watch many and have not taken them."""
         return sum(map(len, self._broad))
@@ -162,6 +185,11 @@ class Watchers:
         for watch in self._by_job.get(job_id, ()):
             if not watch.is_of_ends:
                 watch.poke()
+
+    def poke_jobs(self) -> None:
+        """Let all look who watch one job: its log may have grown."""
+        for job_id in self._by_job:
+            self.poke(job_id)
 
     def poke_all(self) -> None:
         """Let everybody look: the scheduler stops."""

@@ -16,10 +16,12 @@ from towpath_server.scheduler.transactions.claim import Claim, ClaimItem
 from towpath_server.scheduler.transactions.expire import BOOT_GRACE, BootGrace
 from towpath_server.scheduler.transactions.records import KEEP, Keep
 from towpath_server.scheduler.transactions.sessions import (
+    ADOPT,
     BEGIN,
     END,
     MOST_HELD,
     RECOUNT,
+    Adopt,
     Begin,
     End,
     Recount,
@@ -222,7 +224,17 @@ class Workers:
 
     async def recover(self) -> None:
         """After a start: every session of before lives for one lease, and no clock of its jobs runs out sooner."""
-        sessions = [self._live(worker) for worker in self._state.workers.values() if worker.session_id]
+        await self._take_up([worker for worker in self._state.workers.values() if worker.session_id])
+
+    async def adopt(self, orphans: Sequence[Worker]) -> None:
+        """The same for sessions that lived on another scheduler, which is dead, and that nobody else has taken."""
+        adopted = await self._state.committer.submit(ADOPT, Adopt(tuple(orphans), self._state.replica_id))
+        for worker in adopted:
+            self._state.workers[worker.worker_id] = worker
+        await self._take_up(adopted)
+
+    async def _take_up(self, workers: Sequence[Worker]) -> None:
+        sessions = [self._live(worker) for worker in workers]
         if not sessions:
             return
         until = self._state.clock.wall() + self._state.intervals.lease_ttl

@@ -1,7 +1,8 @@
 """Group commit: what arrives while one commit is under way goes into the next, together.
 
-One thread writes, one reads, one reads what may take long. Nothing is answered before the commit that holds it is on
-disk. There is no timer: an idle committer commits at once what comes alone.
+One thread writes, one reads, one reads what may take long, and where others share the store one reads what they changed.
+Nothing is answered before the commit that holds it is on disk. There is no timer: an idle committer commits at once
+what comes alone.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, Generic, TypeVar
+from time import sleep
+from typing import Any, Generic, TypeVar, cast
 
 from towpath_server.core.errors import Draining, StoreFull, StoreUnavailable, TowpathError
 from towpath_server.failpoints import reach
-from towpath_server.store.base import Store
+from towpath_server.store.base import Contended, Store
+from towpath_server.store.shared import SharedStore
 
 T = TypeVar("T")
 ItemT = TypeVar("ItemT")
@@ -26,6 +29,8 @@ TaskT = TypeVar("TaskT")
 OnCommit = Callable[[Sequence[object]], None]
 
 MAX_GROUP = 1024
+# How long (seconds) to stand back each time that others were in the way.
+PAUSES = (0.0, 0.005, 0.02, 0.1, 0.3)
 
 
 # No slots: `Verb[Item, Out](...)` must be able to fail at setting __orig_class__.
@@ -100,6 +105,7 @@ class Committer:
         self._reads: SimpleQueue[_Read | None] = SimpleQueue()
         # None: those who read in another way than with threads have one line for all.
         self._scans: SimpleQueue[_Read | None] | None = None
+        self._follows: SimpleQueue[_Read | None] | None = None
         self._threads: tuple[Thread, ...] = ()
         self._views: tuple[Store, ...] = ()
         self._started = False
@@ -120,6 +126,14 @@ class Committer:
             Thread(target=self._serve, args=(self._reads, 1, self._look, _tell), name="towpath-reader"),
             Thread(target=self._serve, args=(self._scans, 1, self._look_far, _tell), name="towpath-scanner"),
         )
+        if isinstance(self._store, SharedStore):
+            self._follows = SimpleQueue()
+            self._news_view = self._store.reader()
+            self._views = (*self._views, self._news_view)
+            follower = Thread(
+                target=self._serve, args=(self._follows, 1, self._look_around, _tell), name="towpath-follower"
+            )
+            self._threads = (*self._threads, follower)
         for thread in self._threads:
             # A loop that ends without stop() must not keep the process alive.
             thread.daemon = True
@@ -150,13 +164,22 @@ class Committer:
         (self._reads if self._scans is None else self._scans).put(_Read(run, answer))
         return await answer
 
+    async def follow(self, run: Callable[[SharedStore], T]) -> T:
+        """The same for what others changed, where the store is shared."""
+        answer: asyncio.Future[T] = self._new_answer()
+        if self._follows is None:
+            raise RuntimeError("nobody else writes to this store")
+        self._follows.put(_Read(cast("Callable[[Store], T]", run), answer))
+        return await answer
+
     async def stop(self) -> None:
         """Finishes all that was submitted, then ends the threads. The store stays open."""
         if self._end is None:
             self._writes.put(None)
             self._reads.put(None)
-            if self._scans is not None:
-                self._scans.put(None)
+            for more in (self._scans, self._follows):
+                if more is not None:
+                    more.put(None)
             self._end = self._loop.create_task(self._wind_up())
         await asyncio.shield(self._end)
 
@@ -188,16 +211,31 @@ class Committer:
                 self._loop.call_soon_threadsafe(answer, outcomes)
 
     def _commit(self, group: list[_Write]) -> list[_Outcome]:
+        for pause in PAUSES:
+            try:
+                return self._attempt(group)
+            except Contended:
+                sleep(pause)
+        if len(group) > 1:
+            return self._one_by_one(group)
+        return [_Outcome(group[0].answer, error=StoreUnavailable())]
+
+    def _attempt(self, group: list[_Write]) -> list[_Outcome]:
         self._now = max(self._now, self._clock())
         try:
             return self._commit_together(group, self._now)
+        except Contended:
+            raise
         except (StoreFull, StoreUnavailable) as error:
             return [_Outcome(write.answer, error=type(error)(**error.facts)) for write in group]
         except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
             if len(group) == 1:
                 return [_Outcome(group[0].answer, error=error)]
-            in_order = [write for writes in _by_verb(group) for write in writes]
-            return [outcome for write in in_order for outcome in self._commit([write])]
+            return self._one_by_one(group)
+
+    def _one_by_one(self, group: list[_Write]) -> list[_Outcome]:
+        in_order = [write for writes in _by_verb(group) for write in writes]
+        return [outcome for write in in_order for outcome in self._commit([write])]
 
     def _commit_together(self, group: list[_Write], now: int) -> list[_Outcome]:
         outcomes = []
@@ -225,6 +263,9 @@ class Committer:
 
     def _look_far(self, group: list[_Read]) -> list[_Outcome]:
         return [_seen(self._wide_view, read) for read in group]
+
+    def _look_around(self, group: list[_Read]) -> list[_Outcome]:
+        return [_seen(self._news_view, read) for read in group]
 
 
 def _seen(view: Store, read: _Read) -> _Outcome:

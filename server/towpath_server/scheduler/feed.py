@@ -1,0 +1,207 @@
+"""What the other schedulers of a shared store have changed, taken in here: work for the board, orders for this one's
+workers, news for those who watch, tokens, queues, workers and models.
+
+A notice only says that it is time to look; what there is to know is read from the store, in its one order. So a notice
+that is lost costs no more than the pause until the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from threading import Thread
+from time import sleep
+
+from towpath_server.core.errors import StoreUnavailable, TowpathError
+from towpath_server.core.job import Job, JobState
+from towpath_server.core.records import Head
+from towpath_server.log import Logger
+from towpath_server.scheduler.hearsay import Hearsay
+from towpath_server.scheduler.state import State
+from towpath_server.store.shared import Brief, Listener, News, Notice, SharedStore
+
+log = Logger(__name__)
+
+# Jobs in one look.
+MOST = 1000
+# How long to wait for a notice (seconds): a lost one costs so much.
+LOOK = 1.0
+# All lanes are looked through this often (seconds): what a scheduler let go of when it died is in no news.
+SWEEP = 5.0
+# How long to leave a store alone that did not answer.
+PAUSE = 0.5
+# What one who has just heard elsewhere of something waits for it here at most.
+CATCH_UP = 5.0
+
+
+class Feed:
+    """Follows a shared store. Everything but the listening happens in the event loop."""
+
+    def __init__(self, state: State, store: SharedStore, hearsay: Hearsay) -> None:
+        self._state = state
+        self._store = store
+        self._hearsay = hearsay
+        self._after = state.watchers.sequence
+        # What was taken in ahead of its time: the sequence by job.
+        self._ahead: dict[int, int] = {}
+        self._wake = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._listening = False
+        state.on_catch_up(self.catch_up)
+
+    def start(self) -> None:
+        """Begin. The committer has started."""
+        loop = asyncio.get_running_loop()
+        self._listening = True
+        # It may wait on a line that is dead: nobody waits for it.
+        Thread(target=self._listen, args=(loop,), name="towpath-listener", daemon=True).start()
+        self._tasks = (
+            loop.create_task(self._run(), name="feed"),
+            loop.create_task(self._sweep(), name="feed sweep"),
+        )
+
+    async def stop(self) -> None:
+        """End."""
+        self._listening = False
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._release(self._waiting)
+
+    async def catch_up(self) -> None:
+        """Return when all that was committed before this call is known here. Those who ask together share one look."""
+        waits: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waits)
+        self._wake.set()
+        try:
+            await asyncio.wait_for(waits, CATCH_UP)
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(LOOK):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, []
+            try:
+                while await self._look():
+                    pass
+            except Exception as error:
+                # Whatever it is: without this loop nothing that happens elsewhere is ever heard of.
+                log.error("feed", error=repr(error), exc_info=not isinstance(error, TowpathError))
+                self._waiting += waiting
+                await asyncio.sleep(PAUSE)
+                self._wake.set()
+                continue
+            self._release(waiting)
+
+    async def _look(self) -> bool:
+        """Take in what is new; whether there is more."""
+        news = await self._state.committer.follow(lambda store: _read(store, self._after))
+        wanted = [brief.job_id for brief in news.jobs if self._is_wanted(brief, news.horizon)]
+        jobs = await self._load(wanted)
+        await self._hearsay.take_in(news.records)
+        self._take_in(news, jobs)
+        self._after = news.horizon
+        self._ahead = {brief.job_id: brief.sequence for brief in news.jobs if brief.sequence > news.horizon}
+        return news.more
+
+    async def _load(self, job_ids: Sequence[int]) -> dict[int, Job]:
+        return await self._state.committer.follow(lambda store: store.load(job_ids)) if job_ids else {}
+
+    def _is_wanted(self, brief: Brief, horizon: int) -> bool:
+        """Whether more is to be known of the job than the brief says."""
+        if brief.sequence <= horizon and self._state.watchers.any_for(brief.state):
+            return True
+        if brief.mine or self._is_known(brief):
+            return False
+        if self._state.watchers.any_of(brief.job_id) or brief.lane_id not in self._state.board:
+            return True
+        session = self._state.sessions.holder(brief.job_id)
+        return session is not None and session.held[brief.job_id].revision < brief.revision
+
+    def _is_known(self, brief: Brief) -> bool:
+        return self._ahead.get(brief.job_id) == brief.sequence
+
+    def _take_in(self, news: News, jobs: dict[int, Job]) -> None:
+        waiting: Counter[int] = Counter()
+        for brief in news.jobs:
+            if brief.mine or self._is_known(brief):
+                continue
+            job = jobs.get(brief.job_id)
+            if job is not None:
+                self._state.effects.hear(job)
+                self._state.watchers.tell_of(job)
+                if job.lane_id not in self._state.board:
+                    self._state.board.learn(job)
+            if brief.due_time is not None:
+                self._state.nudge(brief.due_time)
+            if brief.state is JobState.QUEUED and brief.lane_id in self._state.board:
+                self._state.board.push(brief.lane_id, Head(brief.priority, -brief.position))
+                waiting[brief.lane_id] += 1
+        self._state.effects.offer(waiting)
+        # One that has changed again since comes again, in its new place.
+        settled = [jobs[brief.job_id] for brief in news.jobs if brief.sequence <= news.horizon and brief.job_id in jobs]
+        self._state.watchers.tell_all((job for job in settled if job.sequence <= news.horizon), news.horizon)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                pushes = self._state.board.pushes
+                lanes = await self._state.committer.scan(lambda store: store.lanes())
+            except TowpathError:
+                continue
+            self._state.effects.offer(self._state.board.compare(lanes, pushes))
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        listener = self._store.listener()
+        try:
+            while self._listening:
+                notice = _heard(listener)
+                if notice is not None and not _tell(loop, partial(self._hear, notice)):
+                    return
+        finally:
+            listener.close()
+
+    def _hear(self, notice: Notice) -> None:
+        if notice.missed:
+            self._state.watchers.poke_jobs()
+        for job_id in notice.logged:
+            self._state.watchers.poke(job_id)
+        self._wake.set()
+
+    def _release(self, waiting: Iterable[asyncio.Future[None]]) -> None:
+        for waits in waiting:
+            if not waits.done():
+                waits.set_result(None)
+
+
+def _read(store: SharedStore, after: int) -> News:
+    with store.transaction():
+        return store.news(after, MOST)
+
+
+def _heard(listener: Listener) -> Notice | None:
+    try:
+        return listener.wait(LOOK)
+    except StoreUnavailable:
+        # The next call stretches the line again; this one may have come back at once.
+        sleep(PAUSE)
+        return None
+
+
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> bool:
+    try:
+        loop.call_soon_threadsafe(what)
+    except RuntimeError:
+        # The loop is closed.
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""The small records that other schedulers have changed: what is kept of them in memory follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from towpath_server.core.records import ModelRecord, Queue, Token, Worker
+from towpath_server.scheduler.access import Access
+from towpath_server.scheduler.state import State
+from towpath_server.store.base import Record, RecordKey, RecordT, key_of
+
+
+class Hearsay:
+    """Brings tokens, queues, workers and models in memory up to date."""
+
+    def __init__(self, state: State, access: Access) -> None:
+        self._state = state
+        self._access = access
+
+    async def take_in(self, changed: Sequence[tuple[type[Record], RecordKey]]) -> None:
+        """These have changed, or are gone."""
+        keys: dict[type[Record], list[RecordKey]] = {}
+        for kind, key in changed:
+            keys.setdefault(kind, []).append(key)
+        for token in await self._read(Token, keys.get(Token, ())):
+            self._access.hear(token)
+        for queue in await self._read(Queue, keys.get(Queue, ())):
+            self._meet_queue(queue)
+        for worker in await self._read(Worker, keys.get(Worker, ())):
+            known = self._state.workers.get(worker.worker_id)
+            # What was read may be older than what happened here since.
+            if known is None or worker.connect_time >= known.connect_time:
+                self._state.meet(worker)
+        await self._meet_models(keys.get(ModelRecord, ()))
+
+    async def _read(self, kind: type[RecordT], keys: Sequence[RecordKey]) -> list[RecordT]:
+        return await self._state.committer.follow(lambda store: store.records(kind, keys)) if keys else []
+
+    def _meet_queue(self, queue: Queue) -> None:
+        key = (queue.tenant, queue.name)
+        known = self._state.queues.get(key)
+        self._state.queues[key] = queue
+        was_paused = known is not None and known.paused
+        if queue.paused and not was_paused:
+            self._state.board.pause(*key)
+        elif was_paused and not queue.paused and self._state.board.resume(*key):
+            self._state.waiters.wake_all()
+
+    async def _meet_models(self, keys: Sequence[RecordKey]) -> None:
+        models = await self._read(ModelRecord, keys)
+        there = {key_of(model) for model in models}
+        gone = [model for key in keys if key not in there and (model := self._state.catalogue.get(key)) is not None]
+        self._state.catalogue.discard(gone)
+        self._state.catalogue.add(models)
+        for worker_id in {model.worker_id for model in (*models, *gone)}:
+            if (session := self._state.sessions.of_worker(worker_id)) is not None:
+                self._state.refresh_profile(session)
