@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from support.stage import ADA, BOB, settled
 from towpath_server.core.errors import SessionUnknown, Unauthenticated
 from towpath_server.core.events import Started, Succeeded
 from towpath_server.core.job import SECOND, JobState, Timeouts
-from towpath_server.core.records import Principal, Role, Token
+from towpath_server.core.records import ModelRecord, Principal, Role, Token
 from towpath_server.core.records import Replica as ReplicaRecord
 from towpath_server.scheduler import feed, replicas
 from towpath_server.scheduler.messages import (
@@ -298,6 +299,42 @@ async def test_one_that_stood_still_and_was_taken_for_dead_begins_anew(two: Pair
     # What it thinks of the session takes nothing away.
     await two.one.stage.tick(40)
     assert two.other.kept(worker).session_id == worker.session_id
+
+
+async def test_the_workers_of_one_that_began_a_moment_ago_stay_with_it(two: Pair) -> None:
+    worker = await two.one.stage.worker()
+    await two.other.catch_up()
+    # As the other one would, that has heard of the worker and not yet of its scheduler.
+    await two.other.stage.scheduler.workers.adopt([two.other.kept(worker)], dead=())
+    assert two.other.kept(worker).replica_id == two.one.state.replica_id
+    assert two.other.state.sessions.of_worker(worker.worker_id) is None
+
+
+async def test_a_worker_that_comes_over_leaves_no_model_behind_that_it_has_not(two: Pair) -> None:
+    worker = await two.one.stage.worker()
+    model = ModelRecord(
+        model_id=5,
+        worker_id=worker.worker_id,
+        tenant="",
+        user="",
+        name="m",
+        version=1,
+        model_type="",
+        task_type=0,
+        create_time=1,
+    )
+    two.hub.loses_notices = True
+    await two.one.stage.scheduler.workers.sync_models(ADA, worker.worker_id, worker.session_id, [model])
+    await two.other.stage.scheduler.workers.register(ADA, again(worker))
+    assert two.hub.store().records(ModelRecord) == []
+
+
+async def test_older_news_take_nothing_back_from_one_who_waits(two: Pair) -> None:
+    job = await two.one.stage.submit()
+    with two.one.state.watchers.job(job.job_id) as watch:
+        watch.tell(replace(job, revision=3, state=JobState.CANCELLED))
+        watch.tell(replace(job, revision=2))
+        assert [told.revision for told in await watch.next()] == [3]
 
 
 async def test_nobody_is_taken_for_dead_while_the_store_did_not_answer(two: Pair) -> None:

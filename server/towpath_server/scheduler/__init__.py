@@ -96,6 +96,11 @@ class Scheduler:
         self.timers.start()
         return secret
 
+    @property
+    def replica_id(self) -> int:
+        """Which of several schedulers this is; 0 where it is the only one."""
+        return self._state.replica_id
+
     async def catch_up(self) -> bool:
         """Whether others may have changed something lately; if so, it is known here when this returns."""
         if self._feed is None:

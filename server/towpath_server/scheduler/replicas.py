@@ -117,7 +117,7 @@ class Replicas:
         if dead:
             log.warning("replicas_are_dead", replicas=sorted(gone), workers=len(orphans))
         if orphans:
-            await self._workers.adopt(orphans)
+            await self._workers.adopt(orphans, dead)
         if dead:
             await self._state.committer.submit(BURY, Bury(tuple(dead)))
 

@@ -43,6 +43,9 @@ class Watch:
 
     def tell(self, job: Job) -> None:
         """The job has changed."""
+        if (known := self._pending.get(job.job_id)) is not None and known.revision > job.revision:
+            # What is heard of another scheduler may be older than what happened here since.
+            return
         if len(self._pending) >= MOST_PENDING and job.job_id not in self._pending:
             self._overflown = True
             self._pending.clear()

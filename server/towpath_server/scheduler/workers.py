@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.matching import profile
-from towpath_server.core.records import ModelRecord, Principal, Worker
+from towpath_server.core.records import ModelRecord, Principal, Replica, Worker
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import Directive, DirectiveType, Registered, Registration
 from towpath_server.scheduler.sessions import Poll, Session
@@ -43,6 +43,8 @@ class Workers:
         return await self._state.carry_out(self._begin(principal, asked))
 
     async def _begin(self, principal: Principal, asked: Registration) -> Registered:
+        # It may come from another scheduler, with models that are not known here yet.
+        await self._state.catch_up()
         candidate, fresh_id = self._worker(principal, asked), self._state.ids.next()
         gone = self._gone(candidate.worker_id, asked.models)
         begun = await self._state.committer.submit(BEGIN, Begin(candidate, fresh_id, asked.held, asked.models, gone))
@@ -226,9 +228,10 @@ class Workers:
         """After a start: every session of before lives for one lease, and no clock of its jobs runs out sooner."""
         await self._take_up([worker for worker in self._state.workers.values() if worker.session_id])
 
-    async def adopt(self, orphans: Sequence[Worker]) -> None:
-        """The same for sessions that lived on another scheduler, which is dead, and that nobody else has taken."""
-        adopted = await self._state.committer.submit(ADOPT, Adopt(tuple(orphans), self._state.replica_id))
+    async def adopt(self, orphans: Sequence[Worker], dead: Sequence[Replica]) -> None:
+        """The same for sessions that lived on others, dead or gone, and that nobody else has taken."""
+        adopt = Adopt(tuple(orphans), self._state.replica_id, tuple(dead))
+        adopted = await self._state.committer.submit(ADOPT, adopt)
         for worker in adopted:
             self._state.workers[worker.worker_id] = worker
         await self._take_up(adopted)

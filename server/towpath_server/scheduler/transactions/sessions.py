@@ -9,7 +9,7 @@ from towpath_server.core.errors import TowpathError, WorkerNotFound
 from towpath_server.core.events import Adopted, Confirmed, Released, WorkerLost
 from towpath_server.core.ids import show
 from towpath_server.core.job import Job, JobState
-from towpath_server.core.records import ModelRecord, Principal, Worker
+from towpath_server.core.records import ModelRecord, Principal, Replica, Worker
 from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.messages import HeldLease
 from towpath_server.store.base import HeldBy, Store
@@ -64,10 +64,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """A scheduler takes the sessions over that lived on another one: it hears of them from now on."""
+    """A scheduler takes sessions over that lived on others, which are `dead` as they were last heard of, or gone."""
 
     sessions: tuple[Worker, ...]
     replica_id: int
+    dead: tuple[Replica, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +172,13 @@ def adopt(store: Store, now: int, items: Sequence[Adopt]) -> list[list[Worker] |
     outcomes: list[list[Worker] | TowpathError] = []
     for item in items:
         thought = {worker.worker_id: worker for worker in item.sessions}
+        # One may have begun, or beaten again, since it was looked at.
+        dead = {(one.replica_id, one.life, one.beat) for one in item.dead}
+        living = {one.replica_id for one in store.records(Replica) if (one.replica_id, one.life, one.beat) not in dead}
         adopted = [
             replace(known, replica_id=item.replica_id)
             for known in store.records(Worker, [(worker_id,) for worker_id in thought])
-            if known.session_id == thought[known.worker_id].session_id
-            and known.replica_id == thought[known.worker_id].replica_id
+            if known.session_id == thought[known.worker_id].session_id and known.replica_id not in living
         ]
         if adopted:
             store.put(adopted)
