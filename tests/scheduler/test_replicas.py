@@ -158,6 +158,21 @@ async def test_nothing_is_told_that_something_older_may_still_come_in_front_of(t
     assert told.sequence == two.hub.sequence
 
 
+async def test_what_is_held_back_is_told_soon_also_where_nobody_says_that_it_is_settled(
+    two: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "LOOK", 3600.0)
+    watch = two.other.stage.scheduler.jobs.watch_all(ADA, JobFilter())
+    await anext(watch)
+    two.hub.hold_back = two.hub.sequence
+    job = await two.one.stage.submit()
+    assert two.other.stage.scheduler._feed is not None
+    ahead = two.other.stage.scheduler._feed
+    await settled(lambda: job.job_id in ahead._ahead)
+    two.hub.hold_back = None
+    assert [one.job_id for one in (await anext(watch)).jobs] == [job.job_id]
+
+
 async def test_a_watch_goes_on_at_the_other_where_it_was_cut_off(two: Pair) -> None:
     watch = two.one.stage.scheduler.jobs.watch_all(ADA, JobFilter())
     await anext(watch)

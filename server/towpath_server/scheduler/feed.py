@@ -28,6 +28,8 @@ log = Logger(__name__)
 MOST = 1000
 # How long to wait for a notice (seconds): a lost one costs so much.
 LOOK = 1.0
+# After how long to look first whether what was not settled is (seconds), and twice as long each time that it is not.
+SOON = 0.005
 # All lanes are looked through this often (seconds): what a scheduler let go of when it died is in no news.
 SWEEP = 5.0
 # How long to leave a store alone that did not answer.
@@ -46,6 +48,7 @@ class Feed:
         self._after = state.watchers.sequence
         # What was taken in ahead of its time: the sequence by job.
         self._ahead: dict[int, int] = {}
+        self._patience = SOON
         self._wake = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -84,7 +87,7 @@ class Feed:
     async def _run(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(LOOK):
+                async with asyncio.timeout(self._pause()):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -102,6 +105,13 @@ class Feed:
                 continue
             self._release(waiting)
 
+    def _pause(self) -> float:
+        if not self._ahead:
+            return LOOK
+        # What holds these back may end without a word, and those who watch all jobs wait for it.
+        pause, self._patience = self._patience, min(2 * self._patience, LOOK)
+        return pause
+
     async def _look(self) -> bool:
         """Take in what is new; whether there is more."""
         news = await self._state.committer.follow(lambda store: _read(store, self._after))
@@ -109,8 +119,10 @@ class Feed:
         jobs = await self._load(wanted)
         await self._hearsay.take_in(news.records)
         self._take_in(news, jobs)
-        self._after = news.horizon
         self._ahead = {brief.job_id: brief.sequence for brief in news.jobs if brief.sequence > news.horizon}
+        if not self._ahead or news.horizon > self._after:
+            self._patience = SOON
+        self._after = news.horizon
         return news.more
 
     async def _load(self, job_ids: Sequence[int]) -> dict[int, Job]:
@@ -162,13 +174,18 @@ class Feed:
             self._state.effects.offer(self._state.board.compare(lanes, pushes))
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        listener = self._store.listener()
-        try:
-            while self._listening:
-                notice = _heard(listener)
-                if notice is not None and not _tell(loop, partial(self._hear, notice)):
-                    return
-        finally:
+        listener: Listener | None = None
+        while self._listening:
+            try:
+                if listener is None:
+                    listener = self._store.listener()
+                notice = listener.wait(LOOK)
+            except StoreUnavailable:
+                sleep(PAUSE)
+                continue
+            if notice is not None and not _tell(loop, partial(self._hear, notice)):
+                break
+        if listener is not None:
             listener.close()
 
     def _hear(self, notice: Notice) -> None:
@@ -187,15 +204,6 @@ class Feed:
 def _read(store: SharedStore, after: int) -> News:
     with store.transaction():
         return store.news(after, MOST)
-
-
-def _heard(listener: Listener) -> Notice | None:
-    try:
-        return listener.wait(LOOK)
-    except StoreUnavailable:
-        # The next call stretches the line again; this one may have come back at once.
-        sleep(PAUSE)
-        return None
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> bool:
