@@ -13,7 +13,7 @@ export PIP_CACHE_DIR := $(CURDIR)/.venv/cache
 endif
 
 BIN := .venv/bin
-EXTRAS := worker,server,demo,dev
+EXTRAS := worker,server,postgres,demo,dev
 SOURCES := client worker server tests bench examples
 SCRIPTS := protos/generate.py protos/breaking.py docs/draw_lifecycle.py docs/draw_demo.py docs/draw_soak.py
 

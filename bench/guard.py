@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def main() -> None:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         user=name,
-        group=name,
+        group=None if name is None else pwd.getpwnam(name).pw_gid,
         extra_groups=[] if name else None,
     )
     threading.Thread(target=_listen, args=(program, signal.Signals[ask]), daemon=True).start()

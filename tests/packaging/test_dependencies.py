@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ EXTRAS = {extra: names(lines) for extra, lines in PROJECT["optional-dependencies
 DECLARED = {
     "towpath": THIN,
     "towpath_worker": EXTRAS["worker-base"] | EXTRAS["worker"],
-    "towpath_server": EXTRAS["server"],
+    "towpath_server": EXTRAS["server"] | EXTRAS["postgres"],
 }
 FOLDERS = {"towpath": "client", "towpath_worker": "worker", "towpath_server": "server"}
 
@@ -65,3 +66,8 @@ def test_what_is_imported_is_declared(package: str) -> None:
 @pytest.mark.parametrize("package", FOLDERS)
 def test_what_is_declared_is_imported(package: str) -> None:
     assert DECLARED[package] - distributions(package) == set()
+
+
+def test_the_server_needs_psycopg_only_for_postgresql() -> None:
+    script = "import sys; sys.modules['psycopg'] = None; import towpath_server.__main__, towpath_server.inprocess"
+    subprocess.run([sys.executable, "-c", script], check=True)
