@@ -14,16 +14,53 @@ TOKEN_FILE_VARIABLE = "TOWPATH_TOKEN_FILE"
 
 DEFAULT_PORT = 7070
 DEFAULT_ADDRESS = f"127.0.0.1:{DEFAULT_PORT}"
+# Between several addresses in a sentence.
+OR = " or "
+# What stands in no name of a host: a list or a URL was meant.
+NO_HOST = frozenset(" ,;/@?#[]")
 
 
 def address(explicit: str | None = None) -> str:
-    """The scheduler's `host:port`: explicit, or TOWPATH_ADDRESS, or 127.0.0.1:7070. A bare host gets port 7070."""
+    """The scheduler's `host:port`: explicit, or TOWPATH_ADDRESS, or 127.0.0.1:7070. A bare host gets port 7070.
+
+    Several, with commas between, are the replicas of one scheduler.
+    """
     given = (explicit or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS).strip()
     if given.startswith("unix:"):
         return given
+    parts = [part.strip() for part in given.split(",")]
+    found: list[str] = []
+    for number, part in enumerate(parts, 1):
+        # Said only where there is a choice.
+        place = f" It is part {number} of {given!r}." if len(parts) > 1 else ""
+        one = _one(part, place)
+        if one in found:
+            raise InvalidArgument(f"{one!r} is there twice.{place} Name each scheduler once.")
+        found.append(one)
+    return ",".join(found)
+
+
+def addresses(joined: str) -> tuple[str, ...]:
+    """Each of the addresses in what `address` gave."""
+    return (joined,) if joined.startswith("unix:") else tuple(joined.split(","))
+
+
+def spoken(joined: str) -> str:
+    """The addresses as sentences name them."""
+    return OR.join(addresses(joined))
+
+
+def _one(given: str, place: str) -> str:
+    if place and not given:
+        raise InvalidArgument(f"An address is empty.{place} Write it as HOST:PORT, or take its comma away.")
     if "://" in given:
-        raise InvalidArgument(f"{given!r} is not an address. Write it as HOST:PORT, without a scheme.")
-    host, port = split(given)
+        raise InvalidArgument(f"{given!r} is not an address. Write it as HOST:PORT, without a scheme.{place}")
+    if place and given.startswith("unix:"):
+        raise InvalidArgument(f"{given!r} is a socket of this machine: give it alone, or HOST:PORT.{place}")
+    try:
+        host, port = split(given)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{error.message}{place}") from None
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -37,9 +74,24 @@ def split(target: str) -> tuple[str, int]:
         host, port = target, ""
     else:
         host, _, port = target.partition(":")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+    if not _is_host(host) or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
         raise InvalidArgument(f"{target!r} is not an address. Write it as HOST:PORT, for example {DEFAULT_ADDRESS}.")
     return host, int(port or DEFAULT_PORT)
+
+
+def _is_host(text: str) -> bool:
+    if ":" in text:
+        return is_ip(text)
+    return bool(text) and text.isprintable() and not NO_HOST & set(text)
+
+
+def is_ip(host: str) -> bool:
+    """Whether it is an address by number, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(target: str) -> bool:
@@ -47,12 +99,7 @@ def is_loopback(target: str) -> bool:
     if target.startswith("unix:"):
         return True
     host, _ = split(target)
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.lower() == "localhost" or (is_ip(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def token(explicit: str | None = None) -> str | None:

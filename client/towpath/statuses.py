@@ -10,6 +10,7 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
+from towpath import settings
 from towpath.errors import (
     BY_CODE,
     BY_REASON,
@@ -24,10 +25,13 @@ from towpath.errors import (
 DETAILS = "grpc-status-details-bin"
 # The reason of an error in which no scheduler had a part.
 UNREACHABLE = "UNREACHABLE"
+# It stops, or has nowhere to write: another replica may take the call.
+DRAINING = "DRAINING"
+STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
 
 
 def translate(error: grpc.RpcError, address: str) -> TowpathError:
-    """The exception for a failed call to the scheduler at `address`."""
+    """The exception for a failed call to the scheduler at `address`; several are `spoken`."""
     call: Any = error
     code: grpc.StatusCode = call.code() or grpc.StatusCode.UNKNOWN
     text = call.details() or ""
@@ -35,6 +39,16 @@ def translate(error: grpc.RpcError, address: str) -> TowpathError:
     if status is None:
         return _without_details(code, text, address)
     return _with_details(code, status.message or text, status.details)
+
+
+def reason(error: Any) -> str:
+    """The scheduler's word for why a call failed; empty where it was not a scheduler that spoke."""
+    status = _status(error.trailing_metadata())
+    info = error_details_pb2.ErrorInfo()
+    for packed in status.details if status is not None else ():
+        if packed.Unpack(info):
+            return str(info.reason)
+    return ""
 
 
 def _status(metadata: Iterable[tuple[str, str | bytes]] | None) -> status_pb2.Status | None:
@@ -95,6 +109,9 @@ def _unreachable(text: str, address: str) -> str:
             f"No secure connection to {address}: {text}. Give the certificate that signed the scheduler's as tls_ca, "
             "or insecure=True for plain text in a network that you trust."
         )
+    advice = f"No scheduler answers at {address}. Start one with `towpath-server`, or check TOWPATH_ADDRESS."
+    if settings.OR in address:
+        return f"{advice} The last one: {text}"
     if "dns resolution" in lowered or "name resolution" in lowered:
         return f"There is no host of that name: {address}. Check TOWPATH_ADDRESS."
-    return f"No scheduler answers at {address}. Start one with `towpath-server`, or check TOWPATH_ADDRESS."
+    return advice

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,3 +161,25 @@ def test_debug_shows_the_traceback(scheduler: tuple[str, fake.Jobs]) -> None:
     result = CliRunner().invoke(app, ["jobs", "get", NO_JOB], env=environment)
     assert "Traceback" in result.stderr
     assert fake.TOKEN not in result.output
+
+
+NOBODY = "127.0.0.1:9"
+
+
+def test_several_addresses_of_which_the_first_is_dead(
+    run: Run, scheduler: tuple[str, fake.Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "sample", lambda addresses, count: addresses)
+    several = f"{NOBODY},{scheduler[0]}"
+    assert run("--server", several, "whoami").exit_code == ExitCode.OK
+    # The one call that is never made twice.
+    assert run("tokens", "create", "mine", "--role", "worker", "--server", several).exit_code == ExitCode.OK
+
+
+def test_several_addresses_that_are_wrong_or_dead(run: Run) -> None:
+    result = run("--server", f"{NOBODY},,b", "whoami")
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
+    assert "part 2" in result.stderr
+    result = run("--server", f"{NOBODY},127.0.0.2:9", "whoami")
+    assert (result.exit_code, result.stdout) == (ExitCode.UNAVAILABLE, "")
+    assert f"{NOBODY} or 127.0.0.2:9" in result.stderr

@@ -25,13 +25,69 @@ from towpath.errors import InvalidArgument, Unavailable
         ("::1", "[::1]:7070"),
         ("[::1]:80", "[::1]:80"),
         ("unix:/tmp/x", "unix:/tmp/x"),
+        ("unix:/tmp/x,y", "unix:/tmp/x,y"),
+        (" a , b:1,::1,[::1]:1 ", "a:7070,b:1,[::1]:7070,[::1]:1"),
     ],
 )
 def test_addresses(given: str | None, found: str) -> None:
     assert settings.address(given) == found
 
 
-@pytest.mark.parametrize("given", ["http://there", "there:0", "there:x", "there:65536", ":80", "[::1", "there:\uff17"])
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        ("unix:/tmp/x,y", ("unix:/tmp/x,y",)),
+        ("a:7070", ("a:7070",)),
+        ("a:7070,[::1]:1", ("a:7070", "[::1]:1")),
+    ],
+)
+def test_each_of_several_addresses(given: str, parts: tuple[str, ...]) -> None:
+    assert settings.addresses(given) == parts
+    assert settings.spoken(given) == " or ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong"),
+    [
+        ("a,,b", "An address is empty. It is part 2 of 'a,,b'"),
+        ("a,b,", "An address is empty. It is part 3 of"),
+        (",", "An address is empty. It is part 1 of"),
+        ("a,b:x", "'b:x' is not an address"),
+        ("a,http://b,c", "'http://b' is not an address. Write it as HOST:PORT, without a scheme. It is part 2 of"),
+        ("a,b:7070,b", "'b:7070' is there twice. It is part 3 of"),
+        ("[::1],a,::1", r"'[::1]:7070' is there twice. It is part 3 of"),
+        ("a,unix:/tmp/x", "'unix:/tmp/x' is a socket of this machine"),
+        ("a,b c", "'b c' is not an address"),
+    ],
+)
+def test_what_is_no_list_of_addresses_names_the_part(given: str, wrong: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        settings.address(given)
+    assert wrong in caught.value.message
+
+
+def test_clients_of_a_name_with_many_addresses_spread_over_them() -> None:
+    shuffled = ("grpc.service_config", channel.SHUFFLED)
+    assert shuffled in channel.options_for("there:1")
+    assert all(shuffled not in channel.options_for(one) for one in ("10.0.0.1:1", "[fe80::1]:1", "localhost:1"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "http://there",
+        "there:0",
+        "there:x",
+        "there:65536",
+        ":80",
+        "[::1",
+        "there:\uff17",
+        "there:1:2",
+        "a:1 b:1",
+        "a;b",
+        "[there]:1:2",
+    ],
+)
 def test_what_is_no_address(given: str) -> None:
     with pytest.raises(InvalidArgument, match="HOST:PORT"):
         settings.address(given)

@@ -332,14 +332,22 @@ def refuse(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
 
 
 @contextmanager
-def serving(jobs: FakeJobs, port: int = 0, options: Sequence[tuple[str, Any]] = ()) -> Iterator[str]:
+def serving(
+    jobs: FakeJobs,
+    port: int = 0,
+    options: Sequence[tuple[str, Any]] = (),
+    *,
+    host: str = "127.0.0.1",
+    tls: grpc.ServerCredentials | None = None,
+) -> Iterator[str]:
     """The fake behind a port of this machine; gives its address."""
     server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0), *options])
     add_JobServiceServicer_to_server(jobs, server)
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    here = f"{host}:{port}"
+    bound = server.add_insecure_port(here) if tls is None else server.add_secure_port(here, tls)
     server.start()
     try:
-        yield f"127.0.0.1:{bound}"
+        yield f"{host}:{bound}"
     finally:
         jobs.stop()
         server.stop(0).wait()

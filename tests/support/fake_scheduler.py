@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf import any_pb2, duration_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.protobuf import duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
 
 from towpath.v1 import job_pb2, worker_service_pb2
 from towpath.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
@@ -27,11 +28,13 @@ PATIENCE = 20.0
 class FakeScheduler(WorkerServiceServicer):
     """Serves one worker. `address` is set once it listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_number: int = 1) -> None:
         self.address = ""
         self.token: str | None = None
         self.heartbeat_interval = 0.1
+        self.poll_timeout = 5.0
         self.acks = True
+        self.stopping = False
         self.lost_answers = 0
         self.registrations: list[worker_service_pb2.RegisterWorkerRequest] = []
         self.deregistrations = 0
@@ -44,7 +47,7 @@ class FakeScheduler(WorkerServiceServicer):
         self.sequences: list[list[int]] = []
         self.reports: list[Report] = []
         self.heartbeats: list[worker_service_pb2.Heartbeat] = []
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_number)
         self._session = ""
         self._acked = 0
         self._offered: list[worker_service_pb2.Lease] = []
@@ -106,6 +109,12 @@ class FakeScheduler(WorkerServiceServicer):
         for queue in self._outgoing:
             queue.put_nowait(None)
 
+    async def drain(self) -> None:
+        """Takes nothing any more, and says so with a hint of a minute."""
+        self.stopping = True
+        self.forget()
+        await self._notify()
+
     def forget(self) -> None:
         """Loses its memory of all sessions, as after a restart."""
         self._session = ""
@@ -147,6 +156,7 @@ class FakeScheduler(WorkerServiceServicer):
 
     async def RegisterWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Begins a session."""
+        await self._refuse_when_stopping(context)
         metadata = dict(context.invocation_metadata())
         if self.token is not None and metadata.get("authorization") != f"Bearer {self.token}":
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "no valid token")
@@ -160,7 +170,7 @@ class FakeScheduler(WorkerServiceServicer):
             session_id=self._session,
             heartbeat_interval=seconds(self.heartbeat_interval),
             lease_ttl=seconds(5),
-            poll_timeout=seconds(5),
+            poll_timeout=seconds(self.poll_timeout),
         )
 
     async def LeaseJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -183,6 +193,7 @@ class FakeScheduler(WorkerServiceServicer):
 
     async def ReportJobs(self, request_iterator: Requests, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Takes reports in, and sends acks and directives."""
+        await self._refuse_when_stopping(context)
         self.streams += 1
         outgoing: asyncio.Queue[worker_service_pb2.ReportJobsResponse | None] = asyncio.Queue()
         self._outgoing.add(outgoing)
@@ -232,17 +243,31 @@ class FakeScheduler(WorkerServiceServicer):
             await self._notify()
 
     async def _require(self, session_id: str, context: Any) -> None:
-        if session_id == self._session:
-            return
-        detail = any_pb2.Any()
-        detail.Pack(error_details_pb2.ErrorInfo(reason="SESSION_UNKNOWN", domain="towpath"))
-        status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="Register again.", details=[detail])
-        trailer = (("grpc-status-details-bin", status.SerializeToString()),)
-        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Register again.", trailer)
+        await self._refuse_when_stopping(context)
+        if session_id != self._session:
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "Register again.", info("SESSION_UNKNOWN"))
+
+    async def _refuse_when_stopping(self, context: Any) -> None:
+        if self.stopping:
+            hint = error_details_pb2.RetryInfo(retry_delay=seconds(60))
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, "It stops.", info("DRAINING"), hint)
 
     async def _notify(self) -> None:
         async with self._happened:
             self._happened.notify_all()
+
+
+def info(reason: str) -> error_details_pb2.ErrorInfo:
+    """The detail that names the reason."""
+    return error_details_pb2.ErrorInfo(reason=reason, domain="towpath")
+
+
+async def refuse(context: Any, code: grpc.StatusCode, message: str, *details: Message) -> None:
+    """Ends a call with a status that has these details."""
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    await context.abort(code, message, (("grpc-status-details-bin", status.SerializeToString()),))
 
 
 def is_outcome(report: Report) -> bool:

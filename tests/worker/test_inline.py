@@ -224,6 +224,9 @@ async def test_a_job_that_ends_the_worker_counts_as_lost_at_its_next_start(tmp_p
         flags = ("--server", scheduler.address)
         async with command(tmp_path, *flags, module=MODULE, allow=TYPES) as process:
             await scheduler.outcome(await scheduler.offer("i.where"))
+            beats = len(scheduler.heartbeats)
+            # The worker has taken in the ack: at its next start it holds only the next one.
+            await scheduler.until(lambda: any(not beat.held_leases for beat in scheduler.heartbeats[beats:]))
             lease = await scheduler.offer("i.die")
             assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
         assert not scheduler.of(lease)

@@ -52,7 +52,13 @@ def main() -> None:
 @app.command()
 def run(
     server: Annotated[
-        str | None, typer.Option("--server", "-s", metavar="HOST:PORT", help="The scheduler. [TOWPATH_ADDRESS]")
+        str | None,
+        typer.Option(
+            "--server",
+            "-s",
+            metavar="HOST:PORT[,HOST:PORT]",
+            help="The scheduler, or its replicas. [TOWPATH_ADDRESS]",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="What people call this worker; default: the host.")
@@ -169,7 +175,7 @@ async def serve(settings: WorkerSettings) -> int:
             loop.add_signal_handler(number, on_signal)
         except NotImplementedError:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(on_signal))
-    typer.echo(f"Connecting to the scheduler at {settings.server} ...", err=True)
+    typer.echo(f"Connecting to the scheduler at {client.spoken(settings.server)} ...", err=True)
     return await run_worker(settings, stop=stop, release=release, on_ready=lambda ready: greet(settings, ready))
 
 
@@ -186,7 +192,7 @@ def greet(settings: WorkerSettings, ready: Ready) -> None:
     """Says what this worker is, and what to type next."""
     folders = ", ".join(map(str, settings.data_dirs)) or "none: only inline tables (--data-dir opens a folder)"
     lines = [
-        f"Towpath worker {settings.name} ({ready.worker_id}) serves {settings.server}",
+        f"Towpath worker {settings.name} ({ready.worker_id}) serves {client.spoken(settings.server)}",
         f"  job types    {', '.join(ready.job_types)}",
         f"  slots        {ready.slots}",
         f"  data         {folders}",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from towpath import channel
+from towpath._async.failover import AsyncDial
 from towpath_worker import machine, registry
 from towpath_worker.executor import Executor
 from towpath_worker.outbox import Outbox
@@ -67,9 +67,7 @@ async def run_worker(
             outbox,
             served,
             plan,
-            connect=lambda: channel.aio_channel(
-                settings.server, token, insecure=settings.insecure, tls_ca=settings.tls_ca
-            ),
+            connect=AsyncDial(settings.server, token, insecure=settings.insecure, tls_ca=settings.tls_ca).open,
             on_ready=lambda worker_id: on_ready(Ready(worker_id, served.types, slots)),
         )
         async with _when(stop, supervisor.drain), _when(release, supervisor.release):

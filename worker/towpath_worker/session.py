@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
 import grpc.aio
-from google.protobuf import duration_pb2
 
+from towpath import settings, statuses
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
-from towpath.v1.worker_service_pb2_grpc import WorkerServiceStub
 from towpath_worker import failpoints, refusals
 from towpath_worker.backoff import Backoff
+from towpath_worker.connections import Connections, Registration
 from towpath_worker.log import logger
 from towpath_worker.outbox import Outbox
 from towpath_worker.refusals import Refused
@@ -52,25 +51,13 @@ class Owner(Protocol):
     def obey(self, directive: worker_service_pb2.Directive) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """What the scheduler dictated; times in seconds."""
-
-    worker_id: str
-    session_id: str
-    heartbeat_interval: float
-    lease_ttl: float
-    poll_timeout: float
-
-
 class Session:
     """One worker's conversation with its scheduler, through as many breaks as there are."""
 
     def __init__(self, connect: Callable[[], grpc.aio.Channel], address: str, owner: Owner, outbox: Outbox) -> None:
-        self._calls = connect()
-        # Of its own: a heartbeat must not wait behind a large answer to a poll.
-        self._reports = connect()
-        self._address = address
+        self._has_others = len(settings.addresses(address)) > 1
+        self._connections = Connections(connect, has_others=self._has_others)
+        self._address = settings.spoken(address)
         self._owner = owner
         self._outbox = outbox
         self._registering = asyncio.Lock()
@@ -89,7 +76,7 @@ class Session:
                     if refusals.is_final(error) and not self._was_registered:
                         raise Refused(refusals.explain(error, self._address)) from None
                     self._warn("not registered", error)
-                    await backoff.wait(refusals.retry_after(error))
+                    await backoff.wait(self._retry_after(error))
             return self._registration
 
     async def lease(self, max_jobs: int) -> list[worker_service_pb2.Lease]:
@@ -108,14 +95,13 @@ class Session:
                     max_jobs=max_jobs,
                 )
             try:
-                stub = WorkerServiceStub(self._calls)
-                answer = await stub.LeaseJobs(request, timeout=current.poll_timeout + POLL_MARGIN)
+                answer = await self._connections.poll(request, current.poll_timeout + POLL_MARGIN)
             except grpc.aio.AioRpcError as error:
                 if refusals.session_is_over(error):
                     self._forget(current)
                     continue
                 self._warn("poll failed", error)
-                await backoff.wait(refusals.retry_after(error))
+                await backoff.wait(self._retry_after(error))
             else:
                 return list(answer.leases)
 
@@ -133,7 +119,7 @@ class Session:
                 elif error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                     self._outbox.refused()
                 self._warn("report stream broke", error)
-                await backoff.wait(refusals.retry_after(error))
+                await backoff.wait(self._retry_after(error))
             else:
                 if heard:
                     backoff.reset()
@@ -147,7 +133,7 @@ class Session:
             worker_id=registration.worker_id, session_id=registration.session_id, models=models
         )
         try:
-            await WorkerServiceStub(self._calls).SyncModels(request, timeout=CALL_TIMEOUT)
+            await self._connections.calls.SyncModels(request, timeout=CALL_TIMEOUT)
         except grpc.aio.AioRpcError as error:
             self._warn("models not synced: trying again", error)
             return False
@@ -162,26 +148,20 @@ class Session:
             worker_id=registration.worker_id, session_id=registration.session_id
         )
         with contextlib.suppress(grpc.aio.AioRpcError):
-            await WorkerServiceStub(self._calls).DeregisterWorker(request, timeout=3.0)
+            await self._connections.calls.DeregisterWorker(request, timeout=3.0)
 
     async def close(self) -> None:
-        """Closes both channels."""
-        await self._reports.close()
-        await self._calls.close()
+        """Closes both connections."""
+        await self._connections.close()
 
     async def _register(self) -> None:
         request = await self._owner.introduce()
         held = self._owner.held() | self._outbox.held()
         request.held_leases.extend(_held(held))
-        answer = await WorkerServiceStub(self._calls).RegisterWorker(request, timeout=CALL_TIMEOUT)
+        answer = await self._connections.calls.RegisterWorker(request, timeout=CALL_TIMEOUT)
         self._outbox.renumber()
-        self._registration = Registration(
-            worker_id=answer.worker_id,
-            session_id=answer.session_id,
-            heartbeat_interval=_seconds(answer.heartbeat_interval, 5.0),
-            lease_ttl=_seconds(answer.lease_ttl, 30.0),
-            poll_timeout=_seconds(answer.poll_timeout, 30.0),
-        )
+        self._registration = Registration.of(answer)
+        self._connections.recall()
         log.info("registered", worker=answer.worker_id, held=len(held), again=self._was_registered)
         self._was_registered = True
         self._owner.accepted(self._registration)
@@ -192,10 +172,14 @@ class Session:
         # what it takes is sent nowhere.
         stream = self._stream = object()
         self._outbox.rewind()
-        call = WorkerServiceStub(self._reports).ReportJobs(self._requests(registration, stream))
+        call = self._connections.reports.ReportJobs(self._requests(registration, stream))
         heard = False
+        self._connections.begin_reports(registration, call)
         try:
             async for answer in call:
+                if self._connections.is_stranger(answer):
+                    log.info("reports reach another scheduler than calls: one connection carries both")
+                    break
                 heard = True
                 await self._hear(registration, answer)
                 if self._registration is not registration:
@@ -214,7 +198,8 @@ class Session:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            log.error("report stream given up after an error of this worker")
+            if self._registration is registration:
+                log.error("report stream given up after an error of this worker")
         finally:
             self._stream = None
             call.cancel()
@@ -280,6 +265,11 @@ class Session:
         if self._registration is registration:
             self._registration = None
 
+    def _retry_after(self, error: grpc.aio.AioRpcError) -> float:
+        # A replica that stops says when it may be back: another one is there already.
+        stops = self._has_others and refusals.reason(error) == statuses.DRAINING
+        return 0.0 if stops else refusals.retry_after(error)
+
     def _warn(self, event: str, error: grpc.aio.AioRpcError) -> None:
         log.warning(event, scheduler=self._address, code=error.code().name, said=error.details() or "")
 
@@ -290,7 +280,3 @@ def _key(directive: worker_service_pb2.Directive) -> Key:
 
 def _held(keys: set[Key]) -> list[worker_service_pb2.HeldLease]:
     return [worker_service_pb2.HeldLease(job_id=job_id, lease_token=token) for job_id, token in sorted(keys)]
-
-
-def _seconds(duration: duration_pb2.Duration, default: float) -> float:
-    return duration.ToTimedelta().total_seconds() or default

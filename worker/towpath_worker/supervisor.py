@@ -13,6 +13,7 @@ import grpc.aio
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
 from towpath_worker import failpoints, machine
 from towpath_worker.attempt import Attempt
+from towpath_worker.connections import Registration
 from towpath_worker.executor import Executor, Reason
 from towpath_worker.inline import Inline
 from towpath_worker.isolated import Isolated
@@ -22,7 +23,7 @@ from towpath_worker.plan import Plan
 from towpath_worker.process import Served
 from towpath_worker.publisher import Publisher
 from towpath_worker.reports import Key
-from towpath_worker.session import Registration, Session
+from towpath_worker.session import Session
 from towpath_worker.settings import WorkerSettings
 from towpath_worker.state import StateFolder
 

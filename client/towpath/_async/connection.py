@@ -13,10 +13,12 @@ import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 
-from towpath import channel, retrying, settings, statuses
+from towpath import retrying, settings, statuses
+from towpath._async.failover import AsyncDial
 from towpath.errors import InvalidArgument, TowpathError
 from towpath.retrying import Backoff, Deadline
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
+from towpath.v1.auth_service_pb2 import WhoAmIRequest
 from towpath.v1.auth_service_pb2_grpc import AuthServiceStub
 from towpath.v1.fleet_service_pb2_grpc import FleetServiceStub
 from towpath.v1.job_pb2 import Job
@@ -62,10 +64,13 @@ class AsyncConnection:
         if timeout <= 0:
             raise InvalidArgument("timeout must be more than 0 seconds.")
         self.address = settings.address(address)
+        #: As errors name it.
+        self.place = settings.spoken(self.address)
         self.timeout = timeout
         self._token = settings.token(token)
         self._insecure = insecure
         self._tls_ca = tls_ca
+        self._dial = AsyncDial(self.address, self._token, insecure=insecure, tls_ca=tls_ca)
         self._lock = threading.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._stubs: AsyncStubs | None = None
@@ -88,8 +93,7 @@ class AsyncConnection:
     def _open(self) -> AsyncStubs:
         if self._closed:
             raise InvalidArgument("This client is closed. Make a new one.")
-        opened = channel.aio_channel(self.address, self._token, insecure=self._insecure, tls_ca=self._tls_ca)
-        self._channel = opened
+        opened = self._channel = self._dial.open()
         return AsyncStubs(
             jobs=JobServiceStub(opened),
             queues=QueueServiceStub(opened),
@@ -161,13 +165,29 @@ class AsyncConnection:
     async def pause(self, failure: TowpathError, backoff: Backoff) -> None:
         """Waits before the next try, or raises the failure."""
         delay = backoff.next_delay(failure)
+        if delay is None and self._is_untried(failure):
+            # However long the others took to fail.
+            delay = 0.0
         if delay is None:
             raise failure from None
         await asyncio.sleep(delay)
 
+    def _is_untried(self, failure: TowpathError) -> bool:
+        """Whether a replica is left that may do what failed."""
+        replicas = self._dial.replicas
+        return replicas is not None and replicas.untried and retrying.is_transient(failure)
+
+    async def find(self) -> None:
+        """Where there are several replicas: goes to one that answers, for a call that is made only once."""
+        if self._dial.replicas is not None:
+            await self.call(self.stubs.auth.WhoAmI, WhoAmIRequest())
+
     def translate(self, error: grpc.RpcError) -> TowpathError:
         """The exception for a failed call."""
-        failure = statuses.translate(error, self.address)
+        failure = statuses.translate(error, self.place)
+        if failure.reason == statuses.DRAINING and self._dial.replicas is not None:
+            # Its hint was when it may be back: another one is there already.
+            failure.retry_after = None
         self.answered = self.answered or bool(failure.reason and failure.reason != statuses.UNREACHABLE)
         return failure
 

@@ -93,6 +93,7 @@ class AsyncFleetCalls(AsyncCalls):
         )
         if ttl is not None:
             request.ttl.CopyFrom(to_duration(ttl, "ttl"))
+        await self._connection.find()
         # No second try by itself: it would leave a token that nobody knows of.
         response = await self._connection.call(self._stubs.auth.CreateToken, request, retry=False)
         return Token.from_proto(response.token), response.secret

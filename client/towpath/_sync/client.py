@@ -26,10 +26,11 @@ from towpath.v1 import job_pb2
 class Client(JobCalls, FleetCalls):
     """Submits jobs to a scheduler and looks after them.
 
-    `address` is `host:port` (default TOWPATH_ADDRESS, else 127.0.0.1:7070); `token` by default TOWPATH_TOKEN, the file
-    that TOWPATH_TOKEN_FILE names, or the one that a scheduler on this machine wrote. Any other machine is reached by
-    TLS, with the system's certificates or `tls_ca`, unless `insecure` allows plain text. `timeout` in seconds bounds
-    each call with its retries; waiting for jobs has timeouts of its own.
+    `address` is `host:port` (default TOWPATH_ADDRESS, else 127.0.0.1:7070), or those of several replicas of one
+    scheduler, as in `a:7070,b:7070`: it talks to one of them and goes on at another when that one fails. `token` by
+    default TOWPATH_TOKEN, the file that TOWPATH_TOKEN_FILE names, or the one that a scheduler on this machine wrote.
+    Any other machine is reached by TLS, with the system's certificates or `tls_ca`, unless `insecure` allows plain
+    text. `timeout` in seconds bounds each call with its retries; waiting for jobs has timeouts of its own.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Client(JobCalls, FleetCalls):
 
     @property
     def address(self) -> str:
-        """Where the scheduler is: `host:port`."""
+        """Where the scheduler is: `host:port`, or several with commas between."""
         return self._connection.address
 
     def __enter__(self) -> Self:

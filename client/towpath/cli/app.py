@@ -30,7 +30,13 @@ def towpath(
     ctx: typer.Context,
     server: Annotated[
         str | None,
-        typer.Option("--server", "-s", metavar="HOST:PORT", envvar="TOWPATH_ADDRESS", help="The scheduler."),
+        typer.Option(
+            "--server",
+            "-s",
+            metavar="HOST:PORT[,HOST:PORT]",
+            envvar="TOWPATH_ADDRESS",
+            help="The scheduler, or its replicas.",
+        ),
     ] = None,
     token_file: Annotated[
         Path | None,
