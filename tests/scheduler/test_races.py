@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -194,3 +195,26 @@ async def test_a_create_that_is_refused_makes_no_queue_and_takes_none_from_anoth
         await asyncio.gather(blocking, *together, alone, return_exceptions=True)
         assert [queue.queue.name for queue in await s.scheduler.queues.queues(ADA)] == ["default", "new"]
         assert [queue.name for queue in store.records(Queue)] == ["default", "new"]
+
+
+async def test_what_the_store_did_not_take_of_a_heartbeat_the_next_one_says_again() -> None:
+    store = GatedStore()
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+    async with stage(store) as s:
+        worker = await s.worker()
+        job = await s.submit()
+        [leased] = await s.lease(worker)
+        stream = s.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
+        names = Heartbeat((HeldLease(job.job_id, token(leased)),))
+        store.failure = StoreUnavailable()
+        stream.heartbeat(names)
+        await s.scheduler._state.finish()
+        store.failure = None
+        gc.collect()
+        assert unheard == []
+        stream.heartbeat(names)
+        await s.scheduler._state.finish()
+        confirmed = (await s.get(job)).lease
+        assert confirmed is not None
+        assert confirmed.confirmed

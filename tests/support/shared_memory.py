@@ -46,20 +46,21 @@ class Hub:
     def horizon(self) -> int:
         return self.sequence if self.hold_back is None else min(self.hold_back, self.sequence)
 
-    def tell(self, logged: set[int]) -> None:
+    def tell(self, logged: set[int], writer: object) -> None:
         """Somebody has committed."""
         if not self.loses_notices:
             with self.heard:
                 for listener in self.listeners:
-                    listener.notices.append(Notice(frozenset(logged)))
+                    listener.notices.append(Notice(frozenset(logged), own=listener.writer is writer))
                 self.heard.notify_all()
 
 
 class HubListener:
     """See `Listener`."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, writer: object) -> None:
         self._hub = hub
+        self.writer = writer
         self.notices: deque[Notice] = deque()
         # The line is cut: once.
         self.is_cut = False
@@ -80,8 +81,9 @@ class HubListener:
             if not (self.notices or missed):
                 return None
             logged = frozenset(job_id for notice in self.notices for job_id in notice.logged)
+            own = bool(self.notices) and all(notice.own for notice in self.notices)
             self.notices.clear()
-            return Notice(logged, missed)
+            return Notice(logged, missed, own)
 
     def close(self) -> None:
         """See `Listener`."""
@@ -127,7 +129,7 @@ class SharedMemoryStore(MemoryStore):
                 self._hub.writers.update(self._touched)
                 self._hub.changes.update(self._told)
         if self._touched or self._told or self._logged:
-            self._hub.tell(self._logged)
+            self._hub.tell(self._logged, self._writer)
 
     def reader(self) -> SharedMemoryStore:
         """See `SharedStore`."""
@@ -179,12 +181,12 @@ class SharedMemoryStore(MemoryStore):
             if not isinstance(record, Replica):
                 self._told[type(record), key_of(record)] = self.sequence(0)
 
-    def news(self, after: int, limit: int) -> News:
+    def news(self, after: int, limit: int, *, mine: bool = True) -> News:
         """See `SharedStore`."""
         hub = self._hub
-        changed = sorted(
-            (job for job in self._tables.jobs.values() if job.sequence > after), key=lambda job: job.sequence
-        )
+        newer = (job for job in self._tables.jobs.values() if job.sequence > after)
+        wanted = (job for job in newer if mine or hub.writers.get(job.job_id) is not self._writer)
+        changed = sorted(wanted, key=lambda job: job.sequence)
         more = len(changed) > limit
         told = changed[:limit]
         horizon = max(min(hub.horizon, told[-1].sequence) if more else hub.horizon, after)
@@ -208,4 +210,4 @@ class SharedMemoryStore(MemoryStore):
 
     def listener(self) -> HubListener:
         """See `SharedStore`."""
-        return HubListener(self._hub)
+        return HubListener(self._hub, self._writer)

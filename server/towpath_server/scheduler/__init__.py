@@ -20,6 +20,7 @@ from towpath_server.scheduler.jobs import Jobs
 from towpath_server.scheduler.queues import Queues
 from towpath_server.scheduler.replicas import Replicas
 from towpath_server.scheduler.state import Clock, Intervals, State
+from towpath_server.scheduler.retention import Retention
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.workers import Workers
 from towpath_server.store.base import Store
@@ -65,8 +66,9 @@ class Scheduler:
         self.queues = Queues(state)
         self.access = Access(state)
         self.catalogue: Catalogue = state.catalogue
-        self.admin = Admin(state, version, max_message_bytes)
         self.timers = Timers(state, self.workers)
+        self.retention = Retention(state)
+        self.admin = Admin(state, self.retention, version, max_message_bytes)
         self._replicas = self._feed = None
         if isinstance(store, SharedStore):
             self._replicas = Replicas(state, self.workers)
@@ -94,6 +96,7 @@ class Scheduler:
             await self.workers.recover()
         failpoints.reach("start.recovered")
         self.timers.start()
+        self.retention.start()
         return secret
 
     @property
@@ -125,6 +128,7 @@ class Scheduler:
         """End: all that was taken in is on disk when this returns."""
         self.drain()
         await self.timers.stop()
+        await self.retention.stop()
         await self._state.finish()
         if self._feed is not None and self._replicas is not None:
             await self._replicas.stop()

@@ -7,17 +7,16 @@ from towpath_server.scheduler import presence
 from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.jobs import summed
 from towpath_server.scheduler.messages import JobFilter, Overview, ServerInfo
+from towpath_server.scheduler.retention import Retention
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.control import SWEEP, Sweep
-
-BATCH = 500
 
 
 class Admin:
     """Looking at the scheduler, and tidying up."""
 
-    def __init__(self, state: State, version: str, max_message_bytes: int) -> None:
+    def __init__(self, state: State, retention: Retention, version: str, max_message_bytes: int) -> None:
         self._state = state
+        self._retention = retention
         self._info = ServerInfo(version, state.ids.next(), state.store.name, state.clock.wall(), max_message_bytes)
 
     def info(self) -> ServerInfo:
@@ -43,13 +42,5 @@ class Admin:
 
     async def cleanup(self, principal: Principal, min_age: int) -> int:
         """Delete the tenant's jobs that have been final for `min_age` microseconds; how many they were."""
-        return await self._state.carry_out(self._cleanup(principal, min_age))
-
-    async def _cleanup(self, principal: Principal, min_age: int) -> int:
-        sweep = Sweep(principal.tenant, self._state.clock.wall() - min_age, BATCH)
-        deleted = 0
-        while True:
-            swept = await self._state.committer.submit(SWEEP, sweep)
-            deleted += len(swept.changes)
-            if len(swept.changes) < BATCH:
-                return deleted
+        ended_before = self._state.clock.wall() - min_age
+        return await self._state.carry_out(self._retention.clean_up(principal.tenant, ended_before))

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
+from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Failed
 from towpath_server.scheduler.messages import Directive, DirectiveType, Heartbeat, HeldLease, Report
 from towpath_server.scheduler.sessions import OrderKey, Session
@@ -110,7 +111,11 @@ class Connection:
         return outcome.sequence
 
     async def _recount(self, recount: Recount) -> None:
-        outcome = await self._state.committer.submit(RECOUNT, recount)
+        try:
+            outcome = await self._state.committer.submit(RECOUNT, recount)
+        except TowpathError:
+            # Nobody waits for it, and the next heartbeat says the same.
+            return
         self._state.absorb(outcome.changes)
 
 

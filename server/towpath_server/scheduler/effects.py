@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from towpath_server.core.job import Job, JobState, Lease
 from towpath_server.core.records import Head
@@ -22,10 +23,17 @@ ORDERS = {
 }
 
 
+class Nudge(Protocol):
+    """Hears of clocks."""
+
+    def __call__(self, due: int, /, *, final: bool) -> None:
+        """One runs out at `due`; that of a `final` job ends its keep."""
+
+
 class Effects:
     """Takes in what was committed."""
 
-    def __init__(self, board: Board, waiters: Waiters, sessions: Sessions, nudge: Callable[[int], None]) -> None:
+    def __init__(self, board: Board, waiters: Waiters, sessions: Sessions, nudge: Nudge) -> None:
         self._board = board
         self._waiters = waiters
         self._sessions = sessions
@@ -34,7 +42,7 @@ class Effects:
     def absorb(self, changes: Iterable[Change]) -> None:
         """Tell everybody whom the changes concern."""
         queued: Counter[int] = Counter()
-        due: int | None = None
+        soonest: dict[bool, int] = {}
         for change in changes:
             before, after = change.before, change.after
             if after is None:
@@ -46,10 +54,11 @@ class Effects:
                 self._board.push(after.lane_id, Head(after.priority, -after.position))
                 queued[after.lane_id] += 1
             self._leases(before, after, change.reported)
-            if after.due_time is not None and (due is None or after.due_time < due):
-                due = after.due_time
-        if due is not None:
-            self._nudge(due)
+            if after.due_time is not None:
+                final = after.end_time is not None
+                soonest[final] = min(soonest.get(final, after.due_time), after.due_time)
+        for final, due in soonest.items():
+            self._nudge(due, final=final)
         self.offer(queued)
 
     def _leases(self, before: Job | None, after: Job, reported: bool) -> None:
@@ -58,12 +67,17 @@ class Effects:
         if old is not None and (new is None or new.session_id != old.session_id):
             self._ended(after, old, reported)
         if new is not None and (session := self._sessions.get(new.session_id)) is not None:
+            known = session.held.get(after.job_id)
             self._sessions.hold(session, after.job_id, Held(new.token, new.confirmed, after.revision))
-            if after.state is JobState.CANCELLING and (before is None or before.state is not JobState.CANCELLING):
+            # Of what another scheduler did before this change, nothing more is heard.
+            was_cancelled = before is not None and before.state is JobState.CANCELLING
+            missed = known is not None and before is not None and known.revision < before.revision
+            if after.state is JobState.CANCELLING and (missed or not was_cancelled):
                 session.order(cancel_order(after, new))
+        self.hear(after)
 
     def hear(self, job: Job) -> None:
-        """Another scheduler has changed a job that a worker of this one holds, perhaps."""
+        """A job that a worker of this scheduler holds, perhaps, was changed by another one."""
         session = self._sessions.holder(job.job_id)
         if session is None or (held := session.held[job.job_id]).revision >= job.revision:
             return

@@ -59,8 +59,7 @@ class Feed:
         """Begin. The committer has started."""
         loop = asyncio.get_running_loop()
         self._listening = True
-        # It may wait on a line that is dead: nobody waits for it.
-        Thread(target=self._listen, args=(loop,), name="towpath-listener", daemon=True).start()
+        self._begin_to_listen(loop)
         self._tasks = (
             loop.create_task(self._run(), name="feed"),
             loop.create_task(self._sweep(), name="feed sweep"),
@@ -114,10 +113,15 @@ class Feed:
 
     async def _look(self) -> bool:
         """Take in what is new; whether there is more."""
-        news = await self._state.committer.follow(lambda store: _read(store, self._after))
+        # What this scheduler changed itself is of interest only to those who wait for all changes in their order.
+        watched = self._state.watchers.any
+        news = await self._state.committer.follow(lambda store: _read(store, self._after, mine=watched))
         wanted = [brief.job_id for brief in news.jobs if self._is_wanted(brief, news.horizon)]
         jobs = await self._load(wanted)
         await self._hearsay.take_in(news.records)
+        if self._state.watchers.any and not watched:
+            # Somebody has come meanwhile to whom all of it may be news.
+            return True
         self._take_in(news, jobs)
         self._ahead = {brief.job_id: brief.sequence for brief in news.jobs if brief.sequence > news.horizon}
         if not self._ahead or news.horizon > self._after:
@@ -154,7 +158,7 @@ class Feed:
                 if job.lane_id not in self._state.board:
                     self._state.board.learn(job)
             if brief.due_time is not None:
-                self._state.nudge(brief.due_time)
+                self._state.nudge(brief.due_time, final=brief.state.is_final)
             if brief.state is JobState.QUEUED and brief.lane_id in self._state.board:
                 self._state.board.push(brief.lane_id, Head(brief.priority, -brief.position))
                 waiting[brief.lane_id] += 1
@@ -172,6 +176,10 @@ class Feed:
             except TowpathError:
                 continue
             self._state.effects.offer(self._state.board.compare(lanes, pushes))
+
+    def _begin_to_listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        # It may wait on a line that is dead: nobody waits for it.
+        Thread(target=self._listen, args=(loop,), name="towpath-listener", daemon=True).start()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         listener: Listener | None = None
@@ -193,7 +201,8 @@ class Feed:
             self._state.watchers.poke_jobs()
         for job_id in notice.logged:
             self._state.watchers.poke(job_id)
-        self._wake.set()
+        if not notice.own or self._state.watchers.any:
+            self._wake.set()
 
     def _release(self, waiting: Iterable[asyncio.Future[None]]) -> None:
         for waits in waiting:
@@ -201,9 +210,9 @@ class Feed:
                 waits.set_result(None)
 
 
-def _read(store: SharedStore, after: int) -> News:
+def _read(store: SharedStore, after: int, *, mine: bool) -> News:
     with store.transaction():
-        return store.news(after, MOST)
+        return store.news(after, MOST, mine=mine)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> bool:

@@ -119,16 +119,21 @@ class State:
         self.is_shared = isinstance(store, SharedStore)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._nudge: Callable[[int], None] = lambda due: None
+        self._nudge_final: Callable[[int], None] = lambda due: None
         self._catch_up: Callable[[], Coroutine[Any, Any, None]] = _nothing_new
         self.effects = Effects(self.board, self.waiters, self.sessions, self.nudge)
 
-    def nudge(self, due: int) -> None:
-        """A clock runs out at `due`."""
-        self._nudge(due)
+    def nudge(self, due: int, *, final: bool = False) -> None:
+        """A clock runs out at `due`; that of a `final` job ends its keep."""
+        (self._nudge_final if final else self._nudge)(due)
 
     def on_nudge(self, nudge: Callable[[int], None]) -> None:
         """Whom to tell of clocks that run out sooner than expected."""
         self._nudge = nudge
+
+    def on_nudge_final(self, nudge: Callable[[int], None]) -> None:
+        """Whom to tell of final jobs whose keep is over sooner than expected."""
+        self._nudge_final = nudge
 
     def carry_out(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Do something to its end, also where the caller is gone meanwhile: what is committed must be told."""

@@ -175,6 +175,11 @@ class Watchers:
         """Whether somebody watches this one job."""
         return job_id in self._by_job
 
+    @property
+    def any(self) -> bool:
+        """Whether somebody watches all jobs of some kind."""
+        return bool(self._broad)
+
     def any_for(self, state: JobState) -> bool:
         """Whether somebody watches all jobs in this state."""
         return bool(self._by_state[state])

@@ -217,7 +217,7 @@ class Workers:
             self._ending.append(session)
         worker_id = session.worker.worker_id
         # Where the store does not answer, the session stays here for the next look at the clocks.
-        ended = await self._state.committer.submit(END, End(worker_id, session.session_id, released))
+        ended = await self._state.committer.submit(END, End(session.worker, released))
         if ended.worker is not None:
             self._state.workers[worker_id] = ended.worker
         self._state.absorb(ended.changes)

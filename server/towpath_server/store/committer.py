@@ -1,8 +1,7 @@
 """Group commit: what arrives while one commit is under way goes into the next, together.
 
-One thread writes, one reads, one reads what may take long, and where others share the store one reads what they changed.
-Nothing is answered before the commit that holds it is on disk. There is no timer: an idle committer commits at once
-what comes alone.
+One thread writes, one reads, one reads what may take long, and one what others do who share the store. Nothing is
+answered before the commit that holds it is on disk. There is no timer: what comes alone is committed at once.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import sleep
@@ -114,7 +114,7 @@ class Committer:
     def start(self) -> None:
         """Starts the threads. Called once, inside the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._view, self._wide_view = self._views = self._store.reader(), self._store.reader()
+        self._view, wide_view = self._views = self._store.reader(), self._store.reader()
         self._scans = SimpleQueue()
         self._started = True
         self._threads = (
@@ -124,16 +124,15 @@ class Committer:
                 name="towpath-writer",
             ),
             Thread(target=self._serve, args=(self._reads, 1, self._look, _tell), name="towpath-reader"),
-            Thread(target=self._serve, args=(self._scans, 1, self._look_far, _tell), name="towpath-scanner"),
+            Thread(
+                target=self._serve, args=(self._scans, 1, partial(_looked, wide_view), _tell), name="towpath-scanner"
+            ),
         )
         if isinstance(self._store, SharedStore):
-            self._follows = SimpleQueue()
-            self._news_view = self._store.reader()
-            self._views = (*self._views, self._news_view)
-            follower = Thread(
-                target=self._serve, args=(self._follows, 1, self._look_around, _tell), name="towpath-follower"
-            )
-            self._threads = (*self._threads, follower)
+            self._follows, view = SimpleQueue(), self._store.reader()
+            self._views = (*self._views, view)
+            look = (self._follows, 1, partial(_looked, view), _tell)
+            self._threads = (*self._threads, Thread(target=self._serve, args=look, name="towpath-follower"))
         for thread in self._threads:
             # A loop that ends without stop() must not keep the process alive.
             thread.daemon = True
@@ -259,20 +258,15 @@ class Committer:
         reach("answer.after")
 
     def _look(self, group: list[_Read]) -> list[_Outcome]:
-        return [_seen(self._view, read) for read in group]
-
-    def _look_far(self, group: list[_Read]) -> list[_Outcome]:
-        return [_seen(self._wide_view, read) for read in group]
-
-    def _look_around(self, group: list[_Read]) -> list[_Outcome]:
-        return [_seen(self._news_view, read) for read in group]
+        return _looked(self._view, group)
 
 
-def _seen(view: Store, read: _Read) -> _Outcome:
+def _looked(view: Store, group: list[_Read]) -> list[_Outcome]:
+    [read] = group
     try:
-        return _Outcome(read.answer, read.run(view))
+        return [_Outcome(read.answer, read.run(view))]
     except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
-        return _Outcome(read.answer, error=error)
+        return [_Outcome(read.answer, error=error)]
 
 
 def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:

@@ -52,11 +52,12 @@ class News:
 class Notice:
     """Somebody has committed something: perhaps pieces of log of these jobs, which are in no news.
 
-    `missed`: some notices may not have come, and any job may have logged.
+    `missed`: some notices may not have come, and any job may have logged. `own`: it was this very store.
     """
 
     logged: frozenset[int] = frozenset()
     missed: bool = False
+    own: bool = False
 
 
 class Listener(Protocol):
@@ -82,8 +83,11 @@ class SharedStore(Store, Protocol):
     def reader(self) -> SharedStore:
         """See `Store`."""
 
-    def news(self, after: int, limit: int) -> News:
-        """What changed after sequence `after`: at most `limit` jobs. For a reader, inside `transaction()`."""
+    def news(self, after: int, limit: int, *, mine: bool = True) -> News:
+        """What changed after sequence `after`: at most `limit` jobs. For a reader, inside `transaction()`.
+
+        Without `mine`, jobs that this very store changed last are left out.
+        """
 
     def listener(self) -> Listener:
         """A line of its own."""

@@ -12,7 +12,7 @@ from towpath_server.core.job import Job
 from towpath_server.core.records import Principal
 from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.transactions.dedupe import Holders
-from towpath_server.store.base import Matching, Store
+from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
 
 
@@ -40,15 +40,6 @@ class Deletion:
 
     principal: Principal
     job_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """Final jobs to delete: those of a tenant that ended at or before a moment."""
-
-    tenant: str
-    ended_before: int
-    limit: int
 
 
 def command(store: Store, now: int, items: Sequence[Command]) -> list[Commanded | TowpathError]:
@@ -102,17 +93,6 @@ def delete(store: Store, now: int, items: Sequence[Deletion]) -> list[Committed 
     return outcomes
 
 
-def sweep(store: Store, now: int, items: Sequence[Sweep]) -> list[Committed | TowpathError]:
-    """Delete final jobs of tenants, a bounded number each."""
-    outcomes: list[Committed | TowpathError] = []
-    for item in items:
-        query = Matching(tenant=item.tenant, ended_before=item.ended_before, ascending=True)
-        jobs = store.find(query, item.limit)
-        store.delete([job.job_id for job in jobs])
-        outcomes.append(Committed(tuple(Change(job, None) for job in jobs)))
-    return outcomes
-
-
 def visible(principal: Principal, job_id: int, job: Job | None) -> Job:
     """The job, where this caller may see it; else the same answer as for a job that never was."""
     if job is None or not principal.owns(job.definition.tenant, job.definition.user):
@@ -122,4 +102,3 @@ def visible(principal: Principal, job_id: int, job: Job | None) -> Job:
 
 COMMAND = Verb("command", command)
 DELETE = Verb("delete", delete)
-SWEEP = Verb("sweep", sweep)

@@ -1,4 +1,4 @@
-"""What time does: due retries, lost offers, timeouts, kills after the grace, and the end of a finished job's keep."""
+"""What time does: due retries, lost offers, timeouts, kills after the grace."""
 
 from __future__ import annotations
 
@@ -42,21 +42,14 @@ def expire(store: Store, now: int, items: Sequence[ExpireItem]) -> list[Expired 
     item = items[0]
     due = store.find(Due(now), item.limit)
     changes = Changes(store, {job.job_id: job for job in due}, now)
-    gone = []
     for job in due:
         event = overdue(job, now, item.random())
         if event is not None:
             changes.apply(job.job_id, event)
-        elif job.state.is_final:
-            gone.append(job)
         else:
             # Its clock runs out later than it did when it was written down: another version, another limit.
             changes.put(job, replace(job, due_time=next_due(job)))
-    told = changes.save()
-    if gone:
-        store.delete([job.job_id for job in gone])
-    told += [Change(job, None) for job in gone]
-    first = Expired(tuple(told), store.next_due())
+    first = Expired(tuple(changes.save()), store.next_due())
     return [first, *(Expired((), first.next_due) for _ in items[1:])]
 
 

@@ -47,10 +47,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A session ends: its jobs are lost with the worker, or given back by it."""
+    """The session of a worker ends: its jobs are lost with the worker, or given back by it.
 
-    worker_id: int
-    session_id: str
+    Where another scheduler has taken it over, only the worker itself may end it.
+    """
+
+    worker: Worker
     released: bool
 
 
@@ -150,8 +152,13 @@ def end(store: Store, now: int, items: Sequence[End]) -> list[Ended | TowpathErr
     """End sessions."""
     outcomes: list[Ended | TowpathError] = []
     for item in items:
-        known = _stored(store, item.worker_id)
-        held = store.find(HeldBy(item.session_id), MOST_HELD)
+        known, session_id = _stored(store, item.worker.worker_id), item.worker.session_id
+        # It may have begun another one since, and perhaps at another scheduler.
+        mine = known if known is not None and known.session_id == session_id else None
+        if mine is not None and mine.replica_id != item.worker.replica_id and not item.released:
+            outcomes.append(Ended(None, ()))
+            continue
+        held = store.find(HeldBy(session_id), MOST_HELD)
         changes = Changes(store, {job.job_id: job for job in held}, now)
         for job in held:
             if item.released and job.lease is not None:
@@ -159,9 +166,8 @@ def end(store: Store, now: int, items: Sequence[End]) -> list[Ended | TowpathErr
             else:
                 changes.apply(job.job_id, WorkerLost())
         offline = None
-        # It may have begun another one since, and perhaps at another scheduler.
-        if known is not None and known.session_id == item.session_id:
-            offline = replace(known, session_id="")
+        if mine is not None:
+            offline = replace(mine, session_id="")
             store.put([offline])
         outcomes.append(Ended(offline, tuple(changes.save())))
     return outcomes

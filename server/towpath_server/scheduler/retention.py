@@ -1,0 +1,115 @@
+"""Deletes what is over, in small steps with pauses between them: whoever submits or works must not feel it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from towpath_server.core.errors import TowpathError
+from towpath_server.core.job import SECOND, Job
+from towpath_server.log import Logger
+from towpath_server.scheduler.state import State
+from towpath_server.scheduler.transactions.purge import PURGE, SWEEP, Purge, Sweep
+from towpath_server.store.base import Matching
+
+log = Logger(__name__)
+
+# Jobs in a step: their rows are a few milliseconds of the writer's time.
+STEP = 100
+# How long to pause after a step, as a multiple of what it took, and at least (microseconds).
+REST = 3
+LEAST_REST = SECOND // 200
+# How many jobs a look at the store brings to those who delete what they see.
+PAGE = 1000
+# How long to leave a store alone that did not answer (seconds), and what another scheduler deletes (microseconds).
+PAUSE = 1.0
+OTHERS = SECOND // 20
+
+
+class Retention:
+    """Runs when the keep of a finished job is over, or when it is told to tidy up."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._next: int | None = 0
+        self._sooner = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        state.on_nudge_final(self.nudge)
+
+    def nudge(self, due: int) -> None:
+        """The keep of a job is over at `due`, perhaps before that of all others."""
+        if self._next is None or due < self._next:
+            self._next = due
+            self._sooner.set()
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="retention")
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def run_due(self) -> None:
+        """Delete all whose keep is over now."""
+        while self._next is not None and self._next <= self._state.clock.wall():
+            due, self._next = self._next, None
+            begun = self._state.clock.steady()
+            try:
+                purged = await self._state.committer.submit(PURGE, Purge(STEP))
+            except Exception:
+                self.nudge(due)  # It still is.
+                raise
+            self._state.absorb(purged.changes)
+            if purged.next_due is not None:
+                # Where nothing went, another scheduler is about to delete it.
+                soonest = 0 if purged.changes else self._state.clock.wall() + OTHERS
+                self.nudge(max(purged.next_due, soonest))
+            if purged.changes:
+                await self._rest(begun)
+
+    async def clean_up(self, tenant: str, ended_before: int) -> int:
+        """Delete the tenant's jobs that were final at a moment; how many they were."""
+        query = Matching(tenant=tenant, ended_before=ended_before, ascending=True)
+        deleted, after = 0, -1
+        while True:
+            found = await self._state.committer.scan(lambda store: _ids(store.find(replace(query, after=after), PAGE)))
+            for start in range(0, len(found), STEP):
+                begun = self._state.clock.steady()
+                step = Sweep(tuple(found[start : start + STEP]), ended_before)
+                swept = await self._state.committer.submit(SWEEP, step)
+                deleted += len(swept.changes)
+                await self._rest(begun)
+            if len(found) < PAGE:
+                return deleted
+            after = found[-1]
+
+    async def _rest(self, begun: int) -> None:
+        took = self._state.clock.steady() - begun
+        await asyncio.sleep(max(REST * took, LEAST_REST) / SECOND)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.run_due()
+            except Exception as error:
+                # Whatever it is: without this loop nothing would ever be deleted again.
+                log.error("retention", error=repr(error), exc_info=not isinstance(error, TowpathError))
+                await asyncio.sleep(PAUSE)
+                continue
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        self._sooner.clear()
+        wait = None if self._next is None else max(self._next - self._state.clock.wall(), 0) / SECOND
+        try:
+            await asyncio.wait_for(self._sooner.wait(), wait)
+        except TimeoutError:
+            return
+
+
+def _ids(jobs: Sequence[Job]) -> list[int]:
+    return [job.job_id for job in jobs]

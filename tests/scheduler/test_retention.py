@@ -1,0 +1,119 @@
+"""What is over is deleted in small steps that nobody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from support.stage import ADA, EVE, Stage, stage
+from towpath_server.core.errors import StoreUnavailable
+from towpath_server.core.job import SECOND, Job, JobState, Timeouts
+from towpath_server.scheduler.messages import JobFilter
+from towpath_server.scheduler.retention import STEP
+from towpath_server.scheduler.transactions.purge import SWEEP, Sweep
+from towpath_server.store.base import Matching, Query
+from towpath_server.store.memory import MemoryStore
+
+MANY = 2 * STEP + 7
+BRIEF = Timeouts(ttl=60 * SECOND)
+
+
+class Watched(MemoryStore):
+    """A store that remembers what was deleted in each call, and what was looked for; once it fails on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[int] = []
+        self.fails = False
+
+    def delete(self, job_ids: Sequence[int]) -> None:
+        if self.fails:
+            self.fails = False
+            raise StoreUnavailable
+        self.deleted.append(len(job_ids))
+        super().delete(job_ids)
+
+
+async def over(s: Stage, count: int) -> list[Job]:
+    """Jobs that were cancelled."""
+    jobs = [await s.submit(timeouts=BRIEF) for _ in range(count)]
+    return [await s.scheduler.jobs.cancel(ADA, job.job_id, "", True) for job in jobs]
+
+
+async def left(s: Stage) -> list[int]:
+    return [job.job_id for job in await s.scheduler.jobs.find(ADA, JobFilter(), 10 * STEP, None, True)]
+
+
+async def test_no_clock_waits_behind_what_is_over() -> None:
+    async with stage() as s:
+        await over(s, 3)
+        late = await s.submit(timeouts=Timeouts(queue=60 * SECOND))
+        s.hands.move(60)
+        await s.scheduler.timers.run_due()
+        assert await s.state(late) is JobState.TIMED_OUT
+        assert len(await left(s)) == 4
+
+
+async def test_what_is_over_goes_in_small_steps_all_of_it() -> None:
+    store = Watched()
+    async with stage(store) as s:
+        await over(s, MANY)
+        stays = await s.submit()
+        await s.tick(60)
+        assert await left(s) == [stays.job_id]
+        assert (sum(store.deleted), max(store.deleted)) == (MANY, STEP)
+
+
+async def test_what_could_not_be_deleted_is_deleted_later() -> None:
+    store = Watched()
+    async with stage(store) as s:
+        await over(s, 1)
+        s.hands.move(60)
+        store.fails = True
+        with pytest.raises(StoreUnavailable):
+            await s.scheduler.retention.run_due()
+        await s.scheduler.retention.run_due()
+        assert await left(s) == []
+
+
+async def test_a_cleanup_goes_in_small_steps_past_all_that_stays() -> None:
+    store = Watched()
+    async with stage(store) as s:
+        waits = [await s.submit() for _ in range(3)]
+        await over(s, MANY)
+        s.hands.move(10)
+        fresh = await over(s, 1)
+        foreign = await s.submit(who=EVE)
+        await s.scheduler.jobs.cancel(EVE, foreign.job_id, "", True)
+        assert await s.scheduler.admin.cleanup(ADA, 5 * SECOND) == MANY
+        assert await left(s) == [job.job_id for job in (*waits, *fresh)]
+        assert (sum(store.deleted), max(store.deleted)) == (MANY, STEP)
+        assert (await s.get(foreign, EVE)).state is JobState.CANCELLED
+
+
+async def test_a_cleanup_looks_at_no_job_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    find = MemoryStore.find
+
+    def remembered(self: MemoryStore, query: Query, limit: int) -> list[Job]:
+        found = find(self, query, limit)
+        if isinstance(query, Matching) and query.ended_before is not None:
+            seen.extend(job.job_id for job in found)
+        return found
+
+    monkeypatch.setattr(MemoryStore, "find", remembered)
+    monkeypatch.setattr("towpath_server.scheduler.retention.PAGE", 5)
+    async with stage() as s:
+        jobs = await over(s, 12)
+        assert await s.scheduler.admin.cleanup(ADA, 0) == 12
+        assert seen == [job.job_id for job in jobs]
+
+
+async def test_a_job_that_is_retried_meanwhile_stays() -> None:
+    async with stage() as s:
+        back, gone = await over(s, 2)
+        seen = Sweep((back.job_id, gone.job_id), s.hands.now)
+        await s.scheduler.jobs.retry(ADA, back.job_id)
+        await s.scheduler.jobs._state.committer.submit(SWEEP, seen)
+        assert await left(s) == [back.job_id]
