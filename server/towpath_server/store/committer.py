@@ -14,16 +14,17 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import sleep
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from towpath_server.core.errors import Draining, StoreFull, StoreUnavailable, TowpathError
 from towpath_server.failpoints import reach
 from towpath_server.store.base import Contended, Store
 from towpath_server.store.shared import SharedStore
+from towpath_server.store.verb import ItemT, OutT, Verb
+
+__all__ = ["MAX_GROUP", "Committer", "ItemT", "OnCommit", "OutT", "Verb"]
 
 T = TypeVar("T")
-ItemT = TypeVar("ItemT")
-OutT = TypeVar("OutT")
 TaskT = TypeVar("TaskT")
 
 OnCommit = Callable[[Sequence[object]], None]
@@ -31,21 +32,6 @@ OnCommit = Callable[[Sequence[object]], None]
 MAX_GROUP = 1024
 # How long (seconds) to stand back each time that others were in the way.
 PAUSES = (0.0, 0.005, 0.02, 0.1, 0.3)
-
-
-# No slots: `Verb[Item, Out](...)` must be able to fail at setting __orig_class__.
-@dataclass(frozen=True, eq=False)
-class Verb(Generic[ItemT, OutT]):
-    """Something that the writer does for many items at once.
-
-    `run(store, now, items)` gives one outcome an item, in order; an outcome that is a `TowpathError` is raised to the
-    one who submitted the item. What `run` itself raises undoes the whole group, and then each item is run alone: so
-    `run` may be called again for the same items and must change nothing but the store.
-    """
-
-    name: str
-    run: Callable[[Store, int, Sequence[ItemT]], Sequence[OutT | TowpathError]]
-    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,11 +248,14 @@ class Committer:
 
 
 def _looked(view: Store, group: list[_Read]) -> list[_Outcome]:
-    [read] = group
+    return [_seen(view, read) for read in group]
+
+
+def _seen(view: Store, read: _Read) -> _Outcome:
     try:
-        return [_Outcome(read.answer, read.run(view))]
+        return _Outcome(read.answer, read.run(view))
     except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
-        return [_Outcome(read.answer, error=error)]
+        return _Outcome(read.answer, error=error)
 
 
 def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:
