@@ -9,6 +9,7 @@ import pytest
 from support.store_samples import after, at, fill, job, lane
 from towpath_server.core.job import Job, JobState
 from towpath_server.store.base import ByDedupe, IntegrityViolation, Matching, Store
+from towpath_server.store.shared import SharedStore
 from towpath_server.store.sqlite import SqliteStore
 
 S = JobState
@@ -86,9 +87,13 @@ def test_a_key_goes_over_within_one_save(store: Store, heir: int, heir_first: bo
 def test_sequences_grow_and_keep_up_with_the_clock(store: Store) -> None:
     with store.transaction():
         first = [store.sequence(now) for now in (100, 100, 50, 90, 200, 100)]
-    assert first == [100, 101, 102, 103, 200, 201]
+    if isinstance(store, SharedStore):
+        # The clocks of several schedulers are no one's.
+        assert first == sorted(set(first))
+    else:
+        assert first == [100, 101, 102, 103, 200, 201]
     with store.transaction():
-        assert store.sequence(0) > 201
+        assert store.sequence(0) > first[-1]
 
 
 def test_a_sequence_is_greater_than_all_that_are_stored(store: Store, tmp_path: Path) -> None:

@@ -48,7 +48,14 @@ SUPERUSER, USER = "postgres", "towpath"
 STATUS_LINE = 7
 LASTING = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
 FLEETING = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-SETTINGS = ("max_connections=200", "shared_buffers=32MB", "max_wal_size=256MB", "log_min_messages=warning")
+#: Without autovacuum: its own transactions would put off for moments when changes are settled.
+SETTINGS = (
+    "max_connections=200",
+    "shared_buffers=32MB",
+    "max_wal_size=256MB",
+    "log_min_messages=warning",
+    "autovacuum=off",
+)
 #: Since triggers and foreign keys are left aside, rows go in any order.
 PREPARE: LiteralString = "SET session_replication_role = replica; SET lock_timeout = '5s'"
 TABLES: LiteralString = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"

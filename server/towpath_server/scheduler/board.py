@@ -110,23 +110,19 @@ class Board:
         """Another scheduler has made the lane that this job is in: it is stored."""
         self.saved([self._obtain(job.definition)])
 
-    @property
-    def pushes(self) -> int:
-        """How often a lane was pushed."""
-        return self._pushes
+    def compare(self, lanes: Mapping[Lane, Head | None]) -> dict[int, int]:
+        """Take in where the lanes stand in the store: those with work that was not known here.
 
-    def compare(self, lanes: Mapping[Lane, Head | None], pushes: int) -> dict[int, int]:
-        """Take in where the lanes stand in the store, read after `pushes`: those with work that was not known here."""
+        One where less is than was thought keeps its promise: a job may be on its way into the store.
+        """
         found: dict[int, int] = {}
         for lane, head in lanes.items():
             if lane.lane_id not in self._lanes:
                 self._add(lane)
             known = self._heads.get(lane.lane_id)
-            if self._pushed.get(lane.lane_id, 0) > pushes or head == known:
-                continue
             if head is not None and (known is None or head > known):
+                self._stand(lane.lane_id, head)
                 found[lane.lane_id] = 1
-            self._stand(lane.lane_id, head)
         return found
 
     def settle(self, heads: Mapping[int, Head | None], pushes: int) -> None:

@@ -92,7 +92,8 @@ class Connection:
 
     async def _report(self, reports: tuple[Report, ...]) -> int:
         session = self._session
-        outcome = await self._state.committer.submit(REPORT, ReportItem(session.worker.worker_id, reports))
+        item = ReportItem(session.worker.worker_id, session.session_id, reports)
+        outcome = await self._state.committer.submit(REPORT, item)
         self._state.absorb(outcome.changes)
         if outcome.accepted or outcome.refused:
             self._unacked.append(outcome)
@@ -117,6 +118,11 @@ class Connection:
             # Nobody waits for it, and the next heartbeat says the same.
             return
         self._state.absorb(outcome.changes)
+        for job_id in recount.forgotten:
+            held = self._session.held.get(job_id)
+            if held is not None and held.missed > MOST_MISSED:
+                # It has ended elsewhere, and was deleted before that was heard of.
+                self._state.sessions.settle(self._session, job_id)
 
 
 def _abandon(lease: HeldLease) -> Directive:

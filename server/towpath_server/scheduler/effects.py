@@ -66,15 +66,12 @@ class Effects:
         new = after.lease
         if old is not None and (new is None or new.session_id != old.session_id):
             self._ended(after, old, reported)
-        if new is not None and (session := self._sessions.get(new.session_id)) is not None:
-            known = session.held.get(after.job_id)
-            self._sessions.hold(session, after.job_id, Held(new.token, new.confirmed, after.revision))
-            # Of what another scheduler did before this change, nothing more is heard.
-            was_cancelled = before is not None and before.state is JobState.CANCELLING
-            missed = known is not None and before is not None and known.revision < before.revision
-            if after.state is JobState.CANCELLING and (missed or not was_cancelled):
-                session.order(cancel_order(after, new))
+        # Of what another scheduler did before this change, perhaps nothing is heard but this change.
         self.hear(after)
+        if new is not None and (session := self._sessions.get(new.session_id)) is not None:
+            self._sessions.hold(session, after.job_id, Held(new.token, new.confirmed, after.revision))
+            if after.state is JobState.CANCELLING:
+                session.order(cancel_order(after, new))
 
     def hear(self, job: Job) -> None:
         """A job that a worker of this scheduler holds, perhaps, was changed by another one."""

@@ -171,11 +171,10 @@ class Feed:
         while True:
             await asyncio.sleep(SWEEP)
             try:
-                pushes = self._state.board.pushes
                 lanes = await self._state.committer.scan(lambda store: store.lanes())
             except TowpathError:
                 continue
-            self._state.effects.offer(self._state.board.compare(lanes, pushes))
+            self._state.effects.offer(self._state.board.compare(lanes))
 
     def _begin_to_listen(self, loop: asyncio.AbstractEventLoop) -> None:
         # It may wait on a line that is dead: nobody waits for it.

@@ -72,12 +72,16 @@ class Retention:
                 await self._rest(begun)
 
     async def clean_up(self, tenant: str, ended_before: int) -> int:
-        """Delete the tenant's jobs that were final at a moment; how many they were."""
+        """Delete the tenant's jobs that were final at a moment; how many they were.
+
+        Raises `Draining` where the scheduler stops meanwhile; what is left is deleted by the same call to the next one.
+        """
         query = Matching(tenant=tenant, ended_before=ended_before, ascending=True)
         deleted, after = 0, -1
         while True:
             found = await self._state.committer.scan(lambda store: _ids(store.find(replace(query, after=after), PAGE)))
             for start in range(0, len(found), STEP):
+                self._state.refuse_when_draining()
                 begun = self._state.clock.steady()
                 step = Sweep(tuple(found[start : start + STEP]), ended_before)
                 swept = await self._state.committer.submit(SWEEP, step)

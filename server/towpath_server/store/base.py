@@ -81,9 +81,10 @@ class InLane:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The jobs whose due_time is at or before `now`, the most overdue first."""
+    """The jobs whose due_time is at or before `now`, the most overdue first: those that are not final, or the final."""
 
     now: int
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,8 @@ class Store(Protocol):
     def count(self, matching: Matching) -> list[Count]:
         """Counts of the jobs that fit, by queue and state; `after` and the order do not matter."""
 
-    def next_due(self) -> int | None:
-        """The smallest due_time of all jobs."""
+    def next_due(self, *, final: bool = False) -> int | None:
+        """The smallest due_time of the jobs that are not final, or of the final."""
 
     def attempts(self, job_id: int) -> list[Attempt]:
         """The job's attempts that are over and were followed by another state, oldest first."""

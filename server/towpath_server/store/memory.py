@@ -142,8 +142,9 @@ class MemoryStore:
             case InLane(lane_id):
                 mine = (job for job in jobs if job.lane_id == lane_id and job.state is JobState.QUEUED)
                 found = sorted(mine, key=_dispatch_order)
-            case Due(now):
-                due = ((job.due_time, job) for job in jobs if job.due_time is not None)
+            case Due(now, final):
+                mine = (job for job in jobs if job.state.is_final == final)
+                due = ((job.due_time, job) for job in mine if job.due_time is not None)
                 found = [job for time, job in sorted(due, key=lambda pair: pair[0]) if time <= now]
             case HeldBy(session_id):
                 found = [job for job in jobs if job.lease is not None and job.lease.session_id == session_id]
@@ -165,9 +166,10 @@ class MemoryStore:
                 groups.setdefault((job.definition.queue, job.state), []).append(job)
         return [Count(queue, state, len(jobs), _oldest(state, jobs)) for (queue, state), jobs in sorted(groups.items())]
 
-    def next_due(self) -> int | None:
+    def next_due(self, *, final: bool = False) -> int | None:
         """See `Store`."""
-        return min((job.due_time for job in self._tables.jobs.values() if job.due_time is not None), default=None)
+        jobs = (job for job in self._tables.jobs.values() if job.state.is_final == final)
+        return min((job.due_time for job in jobs if job.due_time is not None), default=None)
 
     def attempts(self, job_id: int) -> list[Attempt]:
         """See `Store`."""

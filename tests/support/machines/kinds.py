@@ -30,6 +30,21 @@ KINDS = (
 )
 
 
+def _postgres(place: Path) -> Store:
+    # Only now: it needs the driver, and a test that cannot have it is skipped.
+    from support import postgres_store
+
+    mark = place / "filled"
+    if mark.exists():
+        return postgres_store.kept()
+    mark.touch()
+    return postgres_store.emptied()
+
+
+# One database for all examples: it is emptied for each.
+SHARED_KINDS = (KINDS[0], Kind("postgres", _postgres, lasts=True))
+
+
 class Opened:
     """A store of a kind at a place of its own."""
 

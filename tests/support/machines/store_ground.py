@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from support.machines.kinds import KINDS, Opened
+from support.machines.kinds import KINDS, Kind, Opened
 from support.machines.running import agree
 from support.machines.store_model import Model
 from support.store_samples import NOW, after, at
 from support.store_samples import job as sample
 from towpath_server.core.job import Definition, Job, JobState
 from towpath_server.core.records import Lane
-from towpath_server.store.base import Store
+from towpath_server.store.base import Contended, IntegrityViolation, Store
+from towpath_server.store.shared import SharedStore
 
 DEFINED = {one.name for one in fields(Definition)}
 
@@ -28,9 +29,11 @@ class Undone(Exception):
 class StoreGround(RuleBasedStateMachine):
     """One model, one store of each kind, and a reader of each."""
 
+    kinds: ClassVar[tuple[Kind, ...]] = KINDS
+
     def __init__(self) -> None:
         super().__init__()
-        self.opened = [Opened(kind) for kind in KINDS]
+        self.opened = [Opened(kind) for kind in self.kinds]
         self.readers: list[Store] = [one.store.reader() for one in self.opened]
         self.model = Model()
         self.committed = Model()
@@ -70,9 +73,10 @@ class StoreGround(RuleBasedStateMachine):
         return after(job, position=self.position if state is JobState.QUEUED else job.position)
 
     def number(self) -> int:
-        """A number for a change, which every store gives alike."""
+        """A number for a change, which every store gives alike that nobody shares."""
         self.last_sequence = max(self.last_sequence + 1, self.now)
-        agree("sequence", self.last_sequence, self.named([one.store.sequence(self.now) for one in self.opened]))
+        alone = [one for one in self.opened if not isinstance(one.store, SharedStore)]
+        agree("sequence", self.last_sequence, {one.kind.name: one.store.sequence(self.now) for one in alone})
         return self.last_sequence
 
     def change(self, verb: Callable[[Any], None]) -> None:
@@ -126,5 +130,7 @@ def outcome(verb: Callable[[], object]) -> tuple[type[BaseException] | None, obj
     """What it gives, or the class of what it raises."""
     try:
         return None, verb()
+    except Contended:
+        return IntegrityViolation, None
     except Exception as error:  # noqa: BLE001 - it is compared
         return type(error), None

@@ -10,6 +10,7 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from support.machines import running
 from support.machines import store_values as v
+from support.machines.kinds import SHARED_KINDS
 from support.machines.running import agree
 from support.machines.store_ground import StoreGround, Undone, outcome
 from support.store_samples import NOW
@@ -18,6 +19,8 @@ from towpath_server.core.records import Lane, LogChunk, ModelRecord, Queue, Toke
 from towpath_server.store.base import Matching, Query, Record
 
 EXAMPLES, STEPS = 100, 30
+# A server is asked over a connection, after every step some eighty times.
+SHARED_EXAMPLES = 8
 
 
 class StoreMachine(StoreGround):
@@ -225,7 +228,9 @@ class StoreMachine(StoreGround):
         stores = [one.store for one in self.opened]
         agree("jobs", known.jobs, self.named([store.load(v.JOB_IDS) for store in stores]))
         agree("lanes", known.lanes(), self.named([list(store.lanes().items()) for store in stores]))
-        agree("next due", known.next_due(), self.named([store.next_due() for store in stores]))
+        for final in (False, True):
+            due = [store.next_due(final=final) for store in stores]
+            agree("next due", known.next_due(final=final), self.named(due))
         agree("tokens", known.records(Token), self.named([store.records(Token) for store in stores]))
         agree("queues", known.records(Queue), self.named([store.records(Queue) for store in stores]))
         agree("workers", known.records(Worker), self.named([store.records(Worker) for store in stores]))
@@ -239,6 +244,18 @@ class StoreMachine(StoreGround):
         self.find_by_reader(query, 9)
 
 
-def run_store_machine(seed: int = running.SEED, examples: int = EXAMPLES, *, shrink: bool = False) -> str | None:
+class SharedStoreMachine(StoreMachine):
+    """The same rules for the store that several share."""
+
+    kinds = SHARED_KINDS
+
+
+def run_store_machine(
+    seed: int = running.SEED,
+    examples: int = EXAMPLES,
+    *,
+    shrink: bool = False,
+    machine: type[StoreMachine] = StoreMachine,
+) -> str | None:
     """What went wrong, or None."""
-    return running.failure_of(StoreMachine, seed, examples, steps=STEPS, shrink=shrink)
+    return running.failure_of(machine, seed, examples, steps=STEPS, shrink=shrink)

@@ -83,9 +83,10 @@ class Model:
             counts.append(Count(queue, state, len(jobs), min(times, default=None)))
         return counts
 
-    def next_due(self) -> int | None:
+    def next_due(self, *, final: bool) -> int | None:
         """The smallest."""
-        return min((job.due_time for job in self.jobs.values() if job.due_time is not None), default=None)
+        jobs = [job for job in self.jobs.values() if job.state.is_final == final]
+        return min((job.due_time for job in jobs if job.due_time is not None), default=None)
 
     def past(self, job_id: int) -> list[Attempt]:
         """Oldest first."""
@@ -177,8 +178,8 @@ def _answers(job: Job, query: Query) -> bool:
             return mine and asked.dedupe_key != "" and asked.dedupe_key in keys
         case InLane(lane_id):
             return job.lane_id == lane_id and job.state is JobState.QUEUED
-        case Due(now):
-            return job.due_time is not None and job.due_time <= now
+        case Due(now, final):
+            return job.due_time is not None and job.due_time <= now and job.state.is_final == final
         case HeldBy(session_id):
             return job.lease is not None and job.lease.session_id == session_id
     for name in ("tenant", "user", "queue", "job_type", "workspace"):

@@ -152,7 +152,7 @@ queries = st.one_of(
     st.builds(ByRequest, tenants, users, st.lists(keys, max_size=3).map(tuple)),
     st.builds(ByDedupe, tenants, users, st.lists(keys, max_size=3).map(tuple)),
     lanes.map(lambda one: InLane(one.lane_id)),
-    st.builds(Due, soon),
+    st.builds(Due, soon, st.booleans()),
     st.builds(HeldBy, st.sampled_from(SESSIONS)),
 )
 counted = matchings.map(lambda one: Matching(tenant=one.tenant, user=one.user, states=one.states, labels=one.labels))
@@ -236,6 +236,7 @@ ALWAYS: tuple[Query, ...] = (
     *(question(tenant, user, KEYS) for question in (ByRequest, ByDedupe) for tenant in TENANTS for user in USERS),
     Due(NOW + 2),
     Due(HUGE),
+    Due(HUGE, final=True),
     *(Matching(tenant=tenant, ascending=ascending) for tenant in TENANTS for ascending in (True, False)),
     *(Matching(tenant=tenant, dispatch_order=True) for tenant in TENANTS),
     Matching(tenant="acme", states=(JobState.QUEUED,), dispatch_order=True),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from towpath_server.core.errors import IllegalTransition, LeaseSuperseded, TowpathError
-from towpath_server.core.events import Failed, Progressed, Released, Succeeded
-from towpath_server.core.records import LogChunk, ModelRecord
+from towpath_server.core.events import Adopted, Failed, Progressed, Released, Succeeded
+from towpath_server.core.records import LogChunk, ModelRecord, Worker
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.scheduler.messages import HeldLease, Logged, Report
 from towpath_server.store.base import Store
@@ -22,6 +22,7 @@ class ReportItem:
     """Reports of one session in the order of their sequence."""
 
     worker_id: int
+    session_id: str
     reports: tuple[Report, ...]
 
 
@@ -45,6 +46,8 @@ def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | 
     """Apply all reports in order; each job is written once however much was told of it."""
     changes = Changes.load(store, (report.job_id for item in items for report in item.reports), now)
     logs: list[LogChunk] = []
+    for item in items:
+        _bring_home(store, changes, item)
     outcomes = [_take_in(item, changes, logs) for item in items]
     if logs:
         store.append_logs(logs)
@@ -58,6 +61,19 @@ def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | 
         told = tuple(by_id.pop(job_id) for job_id in mine if job_id in by_id)
         results.append(replace(outcome, changes=told))
     return results
+
+
+def _bring_home(store: Store, changes: Changes, item: ReportItem) -> None:
+    """A worker may have come here while another scheduler gave it a job under the session of before: it goes on."""
+    for report in item.reports:
+        job = changes.get(report.job_id)
+        if job is None or job.lease is None or job.lease.session_id == item.session_id:
+            continue
+        if (job.lease.worker_id, job.lease.token) != (item.worker_id, report.event.token):
+            continue
+        # The one that tells may be of before, too.
+        if any(worker.session_id == item.session_id for worker in store.records(Worker, [(item.worker_id,)])):
+            changes.apply(report.job_id, Adopted(job.lease.token, item.session_id))
 
 
 def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Reported:

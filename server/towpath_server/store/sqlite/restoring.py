@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
-import sys
 import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.store.base import StoreRefused
-from towpath_server.store.sqlite import schema, snapshot
+from towpath_server.store.sqlite import files, schema, snapshot
 from towpath_server.store.sqlite.lockfile import Locked, LockFile, Owner
 from towpath_server.store.sqlite.snapshot import OnProgress, Snapshot
 
@@ -27,7 +25,6 @@ UPDATE jobs SET sequence = numbered.number FROM (
 UPDATE last_sequence SET sequence = max(sequence, (SELECT ifnull(max(sequence), 0) FROM jobs));
 COMMIT;
 """
-_BESIDE = ("-wal", "-shm", "-journal")
 # What is being made has these names, and is removed by the next restore where this one is cut off.
 _NEW, _PART = ".restoring", ".setting-aside"
 
@@ -49,7 +46,7 @@ def put_back(source: Path, path: Path, on_progress: OnProgress = lambda done, pa
     _demand_another(source, path)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = _owner(path)
+        owner = files.owner_of(path)
         lock = LockFile(path.with_name(f"{path.name}.lock"), owner)
     except Locked as error:
         raise StoreRefused(f"{path} is in use by a scheduler (process {error}). Stop it first.") from error
@@ -71,18 +68,10 @@ def _demand_another(source: Path, path: Path) -> None:
             raise StoreRefused(f"{source} was left by a restore that was cut off. Give the backup itself.")
 
 
-def _owner(path: Path) -> Owner | None:
-    """Whose the store is, where root restores it for them: they could not open a file of root's."""
-    if sys.platform == "win32" or os.geteuid() != 0:
-        return None
-    found = (path if path.exists() else path.parent).stat()
-    return found.st_uid, found.st_gid
-
-
 def _put_back(source: Path, path: Path, owner: Owner | None, on_progress: OnProgress) -> Restored:
     new = path.with_name(f"{path.name}{_NEW}")
     try:
-        _create_private(new, owner)
+        files.create_private(new, owner)
         snapshot.copy(source, new, on_progress)
         # Any migration is done before the swap: where it fails, the store of before is still in place.
         with closing(schema.open_checked(new)) as connection:
@@ -95,28 +84,8 @@ def _put_back(source: Path, path: Path, owner: Owner | None, on_progress: OnProg
     except (StoreFull, StoreUnavailable) as error:
         raise StoreRefused(f"{new} cannot be written ({error.__cause__}). Is there room on its disk?") from error
     finally:
-        _remove(new)
+        files.remove(new)
     return Restored(replace(found, path=path), aside)
-
-
-def _create_private(path: Path, owner: Owner | None) -> None:
-    """Makes an empty file that only its owner can read, in the place of one that a restore left that was cut off."""
-    _remove(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        if owner is not None:
-            os.fchown(descriptor, *owner)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    for file in _files(path):
-        file.unlink(missing_ok=True)
-
-
-def _files(path: Path) -> list[Path]:
-    return [path.with_name(f"{path.name}{ending}") for ending in ("", *_BESIDE)]
 
 
 def _set_aside(path: Path, owner: Owner | None) -> Path | None:
@@ -129,7 +98,7 @@ def _set_aside(path: Path, owner: Owner | None) -> Path | None:
         kept.append(aside)
     # What is not folded in goes along, also where its file is gone. The new store must not find it: it would take it
     # for its own.
-    for ending in _BESIDE:
+    for ending in files.BESIDE:
         log = aside.with_name(f"{aside.name}{ending}")
         with suppress(FileNotFoundError):
             kept.append(path.with_name(f"{path.name}{ending}").rename(log))
@@ -141,12 +110,12 @@ def _copy_aside(path: Path, aside: Path, owner: Owner | None) -> None:
     # A second link to the file would do, but whoever is cut off then leaves a store with two names, which is refused.
     part = path.with_name(f"{path.name}{_PART}")
     try:
-        _create_private(part, owner)
+        files.create_private(part, owner)
         shutil.copyfile(path, part)
         snapshot.sync(part)
         part.rename(aside)
     finally:
-        _remove(part)
+        files.remove(part)
 
 
 def _fold(path: Path) -> None:
@@ -182,4 +151,4 @@ def _free_name(path: Path) -> Path:
     moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
     first = path.with_name(f"{path.name}.before-restore-{moment}")
     names = (first.with_name(f"{first.name}.{number}") if number else first for number in range(1000))
-    return next(name for name in names if not any(one.exists() for one in _files(name)))
+    return next(name for name in names if not any(one.exists() for one in files.all_of(name)))

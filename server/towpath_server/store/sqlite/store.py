@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from towpath_server.core.errors import Conflict
-from towpath_server.core.ids import show
+from towpath_server.core.ids import moment, show
 from towpath_server.core.job import Attempt, Job, JobState
 from towpath_server.core.records import Head, Lane, LogChunk
 from towpath_server.store import base, rows, side_rows
@@ -24,6 +24,8 @@ _SQL = statements.named("jobs")
 _REVISION = rows.JOB_COLUMNS.index("revision") + 1
 _UNCHANGED = f"jobs.revision = v.column{_REVISION} - 1"
 MILLISECOND = 1000
+# From here on a sequence was given by a shared store, from which this one was moved.
+NOT_A_TIME = 1 << 52
 _NEW_LANE = "ON CONFLICT (lane_id) DO NOTHING"
 _NEW_LOG = "ON CONFLICT (job_id, attempt, offset) DO NOTHING"
 
@@ -61,7 +63,10 @@ class SqliteTables:
         """See `Store`."""
         # Also where the clock was put back meanwhile: by a millisecond, which is what ids know of the time.
         since = self.sequence(self.sequence(now) + MILLISECOND)
-        return Origin(since, since)
+        if since < NOT_A_TIME:
+            return Origin(since, since)
+        greatest = self._connection.value(_SQL["greatest_job"])
+        return Origin(since, max(now, 0 if greatest is None else moment(greatest) + MILLISECOND))
 
     def sequence(self, now: int) -> int:
         """See `Store`."""
@@ -117,9 +122,9 @@ class SqliteTables:
             for queue, state, number in sorted(self._connection.rows(*matching_sql.tally(matching)))
         ]
 
-    def next_due(self) -> int | None:
+    def next_due(self, *, final: bool = False) -> int | None:
         """See `Store`."""
-        due: int | None = self._connection.value(_SQL["next_due"])
+        due: int | None = self._connection.value(_SQL["next_due_final" if final else "next_due"])
         return due
 
     def attempts(self, job_id: int) -> list[Attempt]:
@@ -257,8 +262,8 @@ def _pick(query: Query) -> tuple[str, dict[str, Any]]:
             return _SQL["by_dedupe"], {"keys": rows.dumps([rows.dumps((tenant, user, key)) for key in keys if key])}
         case base.InLane(lane_id):
             return _SQL["in_lane"], {"lane_id": lane_id}
-        case base.Due(now):
-            return _SQL["due"], {"now": now}
+        case base.Due(now, final):
+            return _SQL["due_final" if final else "due"], {"now": now}
         case base.HeldBy(session_id):
             return _SQL["held_by"], {"session_id": session_id}
         case Matching():

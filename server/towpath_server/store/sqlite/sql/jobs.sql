@@ -36,7 +36,12 @@ SELECT job_id FROM jobs INDEXED BY jobs_queued WHERE lane_id = :lane_id AND stat
 ORDER BY priority DESC, position LIMIT :limit
 
 -- name: due
-SELECT job_id FROM jobs WHERE due_time <= :now ORDER BY due_time, job_id LIMIT :limit
+SELECT job_id FROM jobs INDEXED BY jobs_due
+WHERE due_time IS NOT NULL AND state < 8 AND due_time <= :now ORDER BY due_time, job_id LIMIT :limit
+
+-- name: due_final
+SELECT job_id FROM jobs INDEXED BY jobs_due_final
+WHERE due_time IS NOT NULL AND state >= 8 AND due_time <= :now ORDER BY due_time, job_id LIMIT :limit
 
 -- name: held_by
 SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT :limit
@@ -44,11 +49,17 @@ SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT 
 -- name: last_sequence
 SELECT max(last.sequence, (SELECT ifnull(max(sequence), 0) FROM jobs)) FROM last_sequence last
 
+-- name: greatest_job
+SELECT max(job_id) FROM jobs
+
 -- name: keep_sequence
 UPDATE last_sequence SET sequence = :sequence WHERE only_row = 1
 
 -- name: next_due
-SELECT min(due_time) FROM jobs WHERE due_time IS NOT NULL
+SELECT min(due_time) FROM jobs INDEXED BY jobs_due WHERE due_time IS NOT NULL AND state < 8
+
+-- name: next_due_final
+SELECT min(due_time) FROM jobs INDEXED BY jobs_due_final WHERE due_time IS NOT NULL AND state >= 8
 
 -- name: delete
 DELETE FROM jobs WHERE job_id IN (SELECT value FROM json_each(?))
