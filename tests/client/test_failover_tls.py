@@ -67,7 +67,7 @@ def test_one_that_has_the_name_of_another_is_told_nothing(certificates: Certific
     with (
         serving(impostor, host="127.0.0.2", tls=first) as wrong,
         serving(jobs, tls=first) as right,
-        Client(f"{wrong},{right}", TOKEN, tls_ca=certificates.trusted, timeout=10) as client,
+        Client(f"{wrong},{right}", TOKEN, tls_ca=str(certificates.trusted), timeout=10) as client,
     ):
         client.stats()
     assert len(jobs.calls) == 1

@@ -38,7 +38,7 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         token: str | None = None,
         *,
         insecure: bool = False,
-        tls_ca: Path | None = None,
+        tls_ca: str | Path | None = None,
         timeout: float = 30.0,
     ) -> None:
         self._connection = AsyncConnection(address, token, insecure=insecure, tls_ca=tls_ca, timeout=timeout)

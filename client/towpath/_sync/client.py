@@ -39,7 +39,7 @@ class Client(JobCalls, FleetCalls):
         token: str | None = None,
         *,
         insecure: bool = False,
-        tls_ca: Path | None = None,
+        tls_ca: str | Path | None = None,
         timeout: float = 30.0,
     ) -> None:
         self._connection = Connection(address, token, insecure=insecure, tls_ca=tls_ca, timeout=timeout)

@@ -51,7 +51,7 @@ class Connection:
     """Opens its channel at the first call."""
 
     def __init__(
-        self, address: str | None, token: str | None, *, insecure: bool, tls_ca: Path | None, timeout: float
+        self, address: str | None, token: str | None, *, insecure: bool, tls_ca: str | Path | None, timeout: float
     ) -> None:
         if timeout <= 0:
             raise InvalidArgument("timeout must be more than 0 seconds.")
@@ -61,8 +61,8 @@ class Connection:
         self.timeout = timeout
         self._token = settings.token(token)
         self._insecure = insecure
-        self._tls_ca = tls_ca
-        self._dial = Dial(self.address, self._token, insecure=insecure, tls_ca=tls_ca)
+        self._tls_ca = None if tls_ca is None else Path(tls_ca)
+        self._dial = Dial(self.address, self._token, insecure=insecure, tls_ca=self._tls_ca)
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stubs: Stubs | None = None

@@ -54,7 +54,7 @@ class GetServerInfoResponse(_message.Message):
     scheduler_id: _builtins.str
     """`sch_` and 13 Crockford base32 characters: this life of the process."""
     store: _builtins.str
-    """`sqlite` or `memory`."""
+    """`sqlite`, `postgres` or `memory`."""
     max_message_bytes: _builtins.int
     """The largest message that it takes, in bytes."""
     @_builtins.property
