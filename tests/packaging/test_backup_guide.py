@@ -11,8 +11,9 @@ from pathlib import Path
 from support import processes
 from towpath import Client, JobState
 
+# What it says of PostgreSQL is done in test_scaling_guide.py.
 GUIDE = (Path(__file__).parents[2] / "docs" / "backup.md").read_text(encoding="utf-8")
-BACK_UP, RESTORE = GUIDE.split("\n## Restore\n")
+BACK_UP, RESTORE, _ = re.split(r"\n## (?:Restore|A store in PostgreSQL)\n", GUIDE)
 BIN = Path(sys.executable).parent
 
 
