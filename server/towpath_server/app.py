@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from towpath_server import driver, store_url, token_file
 from towpath_server.core.job import SECOND
+from towpath_server.log import Logger
 from towpath_server.rpc.server import RpcServer, make_server
-from towpath_server.scheduler import Intervals, Scheduler
+from towpath_server.scheduler import Clock, Intervals, Scheduler, system_clock
 from towpath_server.settings import Settings
 from towpath_server.store.base import Store, StoreRefused
 from towpath_server.store.memory import MemoryStore
+from towpath_server.store.shared import SharedStore
 from towpath_server.store.sqlite import SqliteStore
+from towpath_server.token_file import Written
+
+log = Logger(__name__)
 
 # Beside a busy event loop the store's writer must not wait 5 ms for its turn at the interpreter (measured: 16,000
 # against 148,000 rows a second).
@@ -40,6 +45,8 @@ def version() -> str:
 
 def open_store(settings: Settings) -> Store:
     """The store that the settings name. Raises `StoreRefused` where it cannot be used."""
+    if store_url.is_postgres(settings.store):
+        return _open_postgres(settings.store)
     path = settings.store_path
     if path is None:
         return MemoryStore()
@@ -48,6 +55,16 @@ def open_store(settings: Settings) -> Store:
     except OSError as error:
         raise StoreRefused(f"{path.parent} cannot be made ({error.strerror}). Choose another path.") from error
     return SqliteStore(path)
+
+
+def _open_postgres(url: str) -> Store:
+    # Whoever does not need it does not wait for it.
+    with driver.needed():
+        from towpath_server.store.postgres import PostgresStore
+    store = PostgresStore(url)
+    for words in store.warnings:
+        log.warning("store", words=words)
+    return store
 
 
 class StartRefused(Exception):
@@ -67,6 +84,11 @@ class App:
     def address(self) -> str:
         """HOST:PORT as it can be dialled."""
         return f"{self.settings.host}:{self.server.port}"
+
+    @property
+    def replica(self) -> int:
+        """Which of several schedulers this is; 0 where it is the only one."""
+        return self.scheduler.replica_id
 
     @property
     def token_file(self) -> Path:
@@ -93,7 +115,9 @@ async def start(settings: Settings, *, first_token: bool = True) -> App:
         lease_ttl=int(settings.lease_ttl * SECOND),
         poll=int(settings.poll_timeout * SECOND),
     )
-    scheduler = Scheduler(store, intervals=intervals, version=version())
+    # All who share a store go by its clock.
+    clock = Clock(store.now, system_clock().steady) if isinstance(store, SharedStore) else system_clock()
+    scheduler = Scheduler(store, clock=clock, intervals=intervals, version=version())
     try:
         # Before the first token is made: a start that fails here leaves nothing behind.
         server = make_server(scheduler, host=settings.host, port=settings.port, tls=_tls(settings))
@@ -102,7 +126,10 @@ async def start(settings: Settings, *, first_token: bool = True) -> App:
         raise
     app = App(settings, scheduler, server)
     try:
-        app.secret = await scheduler.start(first_token=first_token, show_secret=lambda one: _keep(app.token_file, one))
+        shown = _Shown(app.token_file)
+        app.secret = await scheduler.start(first_token=first_token, show_secret=shown.keep)
+        if app.secret is None:
+            shown.withdraw()
         await server.start()
     except BaseException:
         await server.stop(0)
@@ -111,24 +138,28 @@ async def start(settings: Settings, *, first_token: bool = True) -> App:
     return app
 
 
-def _keep(path: Path, secret: str) -> None:
-    try:
-        write_secret(path, secret)
-    except OSError as error:
-        raise StartRefused(
-            f"cannot write the first admin's token to {path}: {error.strerror or error}. "
-            "Give a folder that can be written to: --config-dir"
-        ) from error
+@dataclass(slots=True)
+class _Shown:
+    """The first admin's token, as it is written before the store knows of it, and taken back where it is void."""
 
+    path: Path
+    _secret: str = field(default="", repr=False)
+    _written: Written | None = None
 
-def write_secret(path: Path, secret: str) -> None:
-    """Write a token for nobody but this user to read. One that is there already is kept beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.exists():
-        path.rename(path.with_name(f"{path.name}.{path.stat().st_mtime_ns}"))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secret + "\n")
+    def keep(self, secret: str) -> None:
+        """Write it."""
+        try:
+            self._secret, self._written = secret, token_file.write(self.path, secret)
+        except OSError as error:
+            raise StartRefused(
+                f"cannot write the first admin's token to {self.path}: {error.strerror or error}. "
+                "Give a folder that can be written to: --config-dir"
+            ) from error
+
+    def withdraw(self) -> None:
+        """Another scheduler has made the first token."""
+        if self._written is not None:
+            self._written.withdraw(self._secret)
 
 
 def _tls(settings: Settings) -> tuple[bytes, bytes] | None:

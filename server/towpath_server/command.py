@@ -10,12 +10,13 @@ from typing import NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from towpath_server import log
-from towpath_server.settings import BackupSettings, RestoreSettings, Settings
+from towpath_server import log, store_url
+from towpath_server.settings import Settings
 from towpath_server.store.base import StoreRefused
+from towpath_server.upkeep_settings import BackupSettings, MigrateSettings, MoveSettings, RestoreSettings, Unfinished
 
-SettingsT = TypeVar("SettingsT", Settings, BackupSettings, RestoreSettings)
-FileSettingsT = TypeVar("FileSettingsT", BackupSettings, RestoreSettings)
+SettingsT = TypeVar("SettingsT", Settings, BackupSettings, RestoreSettings, MigrateSettings, MoveSettings)
+StoreSettingsT = TypeVar("StoreSettingsT", BackupSettings, RestoreSettings, MigrateSettings, MoveSettings)
 
 
 def main() -> None:
@@ -35,18 +36,35 @@ def main() -> None:
         from towpath_server.upkeep import restore
 
         _upkeep(restore, put_back)
+    elif word == "migrate":
+        brought = _settings(MigrateSettings, others)
+        from towpath_server.transfer import migrate
+
+        _upkeep(migrate, brought)
+    elif word == "move":
+        moved = _settings(MoveSettings, others)
+        from towpath_server.transfer import move
+
+        _upkeep(move, moved)
     else:
         _serve(_settings(Settings, sys.argv[1:]))
 
 
 def _settings(kind: type[SettingsT], words: list[str]) -> SettingsT:
+    if any(store_url.holds_password(word) for word in words):
+        # It is too late for this one, but not for the next.
+        _refuse(
+            "the command line holds a password, and everybody on this machine can read that: change the password, "
+            f"leave it out of the address, and {store_url.ELSEWHERE}",
+            2,
+        )
     try:
         return CliApp.run(kind, cli_args=words)
     except (ValidationError, SettingsError) as error:
         _refuse(_words(error), 2)
 
 
-def _upkeep(carry_out: Callable[[FileSettingsT, Callable[[int, int], None]], str], settings: FileSettingsT) -> None:
+def _upkeep(carry_out: Callable[[StoreSettingsT, Callable[[int, int], None]], str], settings: StoreSettingsT) -> None:
     shown = sys.stderr.isatty()
 
     def on_progress(done: int, pages: int) -> None:
@@ -54,6 +72,9 @@ def _upkeep(carry_out: Callable[[FileSettingsT, Callable[[int, int], None]], str
 
     try:
         log.say(carry_out(settings, on_progress if shown else lambda done, pages: None))
+    except Unfinished as error:
+        log.say(str(error))
+        sys.exit(1)
     except StoreRefused as error:
         _refuse(str(error), 1)
     except KeyboardInterrupt:
@@ -77,7 +98,8 @@ def _words(error: Exception) -> str:
         return str(error)
     lines = []
     for one in error.errors():
-        flag = "--" + "-".join(str(part) for part in one["loc"]).replace("_", "-") if one["loc"] else ""
+        name = "-".join(str(part) for part in one["loc"]).replace("_", "-").removeprefix("move-")
+        flag = f"--{name}" if name else ""
         lines.append(f"{flag} {one['msg'].removeprefix('Value error, ')}".strip())
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping
 from itertools import count
 
@@ -39,7 +40,8 @@ def armed(words: str, points: Mapping[str, str] = POINTS) -> Callable[[str], Non
 
     def reach(name: str) -> None:
         if name in plan and next(reached[name]) == plan[name][1]:
-            os.kill(os.getpid(), plan[name][0])
+            # To this thread: it would run on for a moment while another one takes the signal for all.
+            signal.pthread_kill(threading.get_ident(), plan[name][0])
 
     return reach
 

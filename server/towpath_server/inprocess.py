@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
 
-from towpath_server import app
+from towpath_server import app, token_file
 from towpath_server.settings import MEMORY, Settings
 from towpath_worker.runtime import run_worker
 from towpath_worker.settings import WorkerSettings
@@ -49,11 +49,11 @@ def embedded(
 ) -> Iterator[Address]:
     """Run a scheduler and a worker until the block ends; gives the scheduler's address.
 
-    `store` is `memory:` or `sqlite:///PATH`; `slots` is how many jobs run at once; `handlers` are modules with own job
-    types; `allow` are the job types to run (default: all); `data_dirs` are the folders that jobs may read; `state_dir`
-    is where models stay (default: a temporary folder, gone with the block). Inside the block `Client()` finds address
-    and token by itself, through environment variables that are set back afterwards. Raises `StoreRefused`, ValueError
-    for a wrong argument, or what kept the worker from starting.
+    `store` is `memory:`, `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; `slots` is how many jobs run at once;
+    `handlers` are modules with own job types; `allow` are the job types to run (default: all); `data_dirs` are the
+    folders that jobs may read; `state_dir` is where models stay (default: a temporary folder, gone with the block).
+    Inside the block `Client()` finds address and token by itself, through environment variables that are set back
+    afterwards. Raises `StoreRefused`, ValueError for a wrong argument, or what kept the worker from starting.
     """
     with tempfile.TemporaryDirectory(prefix="towpath-") as scratch:
         folder = Path(scratch)
@@ -107,10 +107,10 @@ def _worker(settings: WorkerSettings) -> Iterator[None]:
 @contextmanager
 def _environment(address: Address, folder: Path) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    token_file = folder / "client-token"
-    app.write_secret(token_file, address.token)
+    path = folder / "client-token"
+    token_file.write(path, address.token)
     os.environ.pop("TOWPATH_TOKEN", None)
-    os.environ |= {"TOWPATH_ADDRESS": str(address), "TOWPATH_TOKEN_FILE": str(token_file)}
+    os.environ |= {"TOWPATH_ADDRESS": str(address), "TOWPATH_TOKEN_FILE": str(path)}
     try:
         yield
     finally:

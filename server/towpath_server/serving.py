@@ -96,7 +96,9 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 def _greet(running: app.App) -> None:
     address = running.address
-    lines = [f"towpath-server listens on {address}", f"  store   {running.settings.store}"]
+    lines = [f"towpath-server listens on {address}", f"  store   {running.settings.shown_store}"]
+    if running.replica:
+        lines.append(f"  this    is scheduler {running.replica} of those on this store")
     if running.secret is not None:
         lines.append(f"  token   written to {running.token_file} (the first admin's; shown nowhere else)")
     elif running.token_file.exists():

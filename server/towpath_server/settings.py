@@ -11,15 +11,17 @@ import platformdirs
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    CliPositionalArg,
     CliSuppress,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-SQLITE = "sqlite:///"
-MEMORY = "memory:"
+from towpath_server import store_url
+from towpath_server.store_url import MEMORY, SQLITE
+
+__all__ = ["MEMORY", "SQLITE"]
+
 DEFAULT_LISTEN = "127.0.0.1:7070"
 
 
@@ -38,7 +40,9 @@ def default_store() -> str:
     return f"{SQLITE}{platformdirs.user_data_path('towpath') / 'towpath.db'}"
 
 
-class _StoreSettings(BaseSettings):
+class ServerSettings(BaseSettings):
+    """Where settings come from: flags, then TOWPATH_SERVER_*, then the TOML file."""
+
     model_config = SettingsConfigDict(
         env_prefix="TOWPATH_SERVER_",
         env_ignore_empty=True,
@@ -48,23 +52,8 @@ class _StoreSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        hide_input_in_errors=True,
     )
-
-    store: str = Field(
-        default=default_store(), description="where jobs are kept: sqlite:///PATH, or memory: for nothing lasting"
-    )
-
-    @field_validator("store")
-    @classmethod
-    def _known_store(cls, store: str) -> str:
-        if store != MEMORY and not (store.startswith(SQLITE) and len(store) > len(SQLITE)):
-            raise ValueError(f"give {SQLITE}PATH or {MEMORY}, not {store!r}")
-        return store
-
-    @property
-    def store_path(self) -> Path | None:
-        """The SQLite file; None for the memory store."""
-        return Path(self.store.removeprefix(SQLITE)) if self.store.startswith(SQLITE) else None
 
     @classmethod
     def settings_customise_sources(
@@ -78,45 +67,42 @@ class _StoreSettings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config_file())
 
 
-class _FileSettings(_StoreSettings):
-    as_json: bool = Field(default=False, description="print one JSON object")
+class StoreSettings(ServerSettings):
+    """Which store."""
 
-    @property
-    def file(self) -> Path:
-        """The SQLite file."""
-        return Path(self.store.removeprefix(SQLITE)).expanduser().resolve()
+    # It may hold a password.
+    store: str = Field(
+        default=default_store(),
+        repr=False,
+        description="where jobs are kept: sqlite:///PATH, postgresql://USER@HOST/DATABASE for several schedulers, "
+        "or memory: for nothing lasting. A password goes into PGPASSWORD, ~/.pgpass or TOWPATH_SERVER_STORE",
+    )
 
     @field_validator("store")
     @classmethod
-    def _in_a_file(cls, store: str) -> str:
-        if store == MEMORY:
-            raise ValueError(f"give {SQLITE}PATH: a store in memory is in no file")
+    def _known_store(cls, store: str) -> str:
+        store_url.check(store)
         return store
 
+    @property
+    def shown_store(self) -> str:
+        """The store for people: without a password."""
+        return store_url.shown(self.store)
 
-class BackupSettings(_FileSettings):
-    """Copy the store to one file, also while a scheduler runs. `towpath-server restore` takes it back."""
-
-    model_config = SettingsConfigDict(cli_prog_name="towpath-server backup", cli_shortcuts={"as-json": "json"})
-
-    to: CliPositionalArg[Path] = Field(description="the file to write, or a folder for a file with date and time")
-    force: bool = Field(default=False, description="write over a file that is there already")
-
-
-class RestoreSettings(_FileSettings):
-    """Put a backup in the place of the store, which is kept beside it. Stop the scheduler first."""
-
-    model_config = SettingsConfigDict(cli_prog_name="towpath-server restore", cli_shortcuts={"as-json": "json"})
-
-    backup: CliPositionalArg[Path] = Field(description="a file that `towpath-server backup` wrote")
+    @property
+    def store_path(self) -> Path | None:
+        """The SQLite file; None for another store."""
+        return store_url.path_of(self.store)
 
 
-class Settings(_StoreSettings):
+class Settings(StoreSettings):
     """The Towpath scheduler: it keeps jobs and hands them to the workers that ask.
 
     Other commands, each with its own --help:
       towpath-server backup TO        copy the store, also while a scheduler runs
       towpath-server restore BACKUP   put a copy in the place of the store
+      towpath-server migrate          bring a PostgreSQL store to this version's schema
+      towpath-server move             take a store from SQLite to PostgreSQL, or back
     """
 
     listen: str = Field(default=DEFAULT_LISTEN, description="HOST:PORT to listen on; port 0 takes a free one")

@@ -7,10 +7,10 @@ import time
 from datetime import UTC, datetime
 
 from towpath_server.core.job import SECOND
-from towpath_server.settings import BackupSettings, RestoreSettings
 from towpath_server.store.base import StoreRefused
 from towpath_server.store.sqlite import restoring, snapshot
 from towpath_server.store.sqlite.snapshot import OnProgress, Snapshot
+from towpath_server.upkeep_settings import BackupSettings, RestoreSettings
 
 
 def backup(settings: BackupSettings, on_progress: OnProgress) -> str:

@@ -66,7 +66,10 @@ def test_a_second_life_on_the_same_file_keeps_its_jobs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"store": "mysql://x"}, "store: give sqlite:///PATH or memory:, not 'mysql://x'"),
+        (
+            {"store": "mysql://x"},
+            "store: give sqlite:///PATH, postgresql://USER@HOST/DATABASE or memory:, not mysql:...",
+        ),
         ({"data_dirs": ["/no/such/folder"]}, "data_dirs: /no/such/folder is not a folder"),
     ],
 )

@@ -135,7 +135,7 @@ def wholes(draw: st.DrawFn) -> tuple[list[Job], list[Attempt], list[LogChunk]]:
 
 
 @given(wholes(), st.integers(1, 3), st.integers(1, 1000))
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_contents_arrive_on_pages_of_any_size(
     tmp_path_factory: pytest.TempPathFactory,
     contents: tuple[list[Job], list[Attempt], list[LogChunk]],
@@ -339,6 +339,35 @@ def test_what_arrives_otherwise_is_found_out_and_nothing_stays(made: Path, url: 
     assert schema.examine(schema.read(url)) == 0
     assert not new.exists()
     assert not [*made.parent.glob("*.moving*")]
+
+
+def test_a_database_that_goes_away_is_named_and_nothing_stays(made: Path, url: str) -> None:
+    new = made.with_name("new.db")
+    place = f"{url}&password=s3cr3t"
+    for source, target in ((made, place), (place, new)):
+        with (
+            pytest.raises(
+                StoreRefused, match=r"test_\d+ .*Nothing was moved; (see to it, and )?run this again"
+            ) as refused,
+            opened(source) as one,
+            taking(target) as other,
+        ):
+            moving.move(one, other, lambda done, whole: cut(url))
+        assert "s3cr3t" not in str(refused.value)
+        if source == made:
+            assert schema.examine(schema.read(url)) == 0
+            move(made, url)
+    assert not new.exists()
+    assert not [*made.parent.glob("*.moving*")]
+
+
+def cut(url: str) -> None:
+    """End all connections of Towpath's, as an administrator does."""
+    run(
+        url,
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE application_name LIKE 'towpath/%' AND datname = current_database()",
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it forks")

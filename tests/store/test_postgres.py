@@ -16,7 +16,7 @@ from towpath_server.core.errors import InvalidArgument, StoreUnavailable
 from towpath_server.core.job import JobState
 from towpath_server.core.records import LogChunk, Replica
 from towpath_server.store.base import Due, HeldBy, InLane, IntegrityViolation, Matching, Query
-from towpath_server.store.postgres import PostgresStore, finding, statements
+from towpath_server.store.postgres import PostgresStore, finding, matching, statements
 from towpath_server.store.rows import Row
 
 import psycopg  # isort: skip - after support.postgres, which skips these tests where it is not installed
@@ -214,3 +214,15 @@ def test_heads_of_lanes_are_found_by_an_index(crowded: str) -> None:
     explaining = Explaining(crowded, writes=False)
     explaining.rows(statements.LANES)
     assert "Index Only Scan using jobs_queued" in explaining.plan
+
+
+def test_jobs_are_counted_without_being_read(crowded: str) -> None:
+    counting = matching.Filter(Matching(tenant="acme"), settled=False)
+    sql = counting.tally()
+    with closing(PostgresStore(crowded)) as store, closing(store.reader()) as reader:
+        connection = reader._connection  # type: ignore[attr-defined]
+        with connection.by_index():
+            plan = "\n".join(line for (line,) in connection.rows(f"EXPLAIN {sql}", counting.values.given))
+        assert "jobs_by_state" in plan
+        assert "Seq Scan on jobs" not in plan
+        assert connection.value("SHOW enable_seqscan") == "on"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from towpath_server import failpoints
+
 ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
+FREE = "127.0.0.1:0"
 STOP_SECONDS = 30
 
 Process = subprocess.Popen[str]
@@ -56,6 +60,31 @@ def scheduler_words(folder: Path, *arguments: str) -> list[str]:
 
 
 @contextmanager
+def replica(
+    folder: Path, url: str, *arguments: str, listen: str = FREE, points: str = "", program: Path | None = None
+) -> Iterator[Scheduler]:
+    """One of several schedulers on a database; those with one `folder` share the file of the token.
+
+    `points` are its failpoints, `program` the folder of another version's package.
+    """
+    environment = on_store(url) | ({failpoints.VARIABLE: points} if points else {})
+    if program is not None:
+        environment["PYTHONPATH"] = f"{program}{os.pathsep}{environment['PYTHONPATH']}"
+    with start(replica_words(folder, "--listen", listen, *arguments), folder, environment) as (process, address):
+        yield Scheduler(address, folder / "config", process)
+
+
+def replica_words(folder: Path, *arguments: str) -> list[str]:
+    """The command line of a scheduler whose store stands in its environment: it may hold a password."""
+    return [sys.executable, "-m", "towpath_server", "--config-dir", str(folder / "config"), *arguments]
+
+
+def on_store(url: str) -> dict[str, str]:
+    """The environment of a scheduler with this store."""
+    return clean() | {"TOWPATH_SERVER_STORE": url}
+
+
+@contextmanager
 def worker(at: Scheduler, folder: Path, *arguments: str) -> Iterator[Process]:
     """A worker of that scheduler, which keeps everything that it writes under `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +123,13 @@ def start(words: Sequence[str], folder: Path, environment: Mapping[str, str]) ->
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses at which nobody listens."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [f"127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
 
 
 def clean() -> dict[str, str]:

@@ -227,12 +227,14 @@ def _explained(address: Address) -> Iterator[None]:
     try:
         with translated():
             yield
-    except StoreFull as error:
-        raise StoreRefused(f"{address.shown} has no room left. Nothing was moved.") from error
-    except StoreUnavailable as error:
-        raise StoreRefused(refusing.lost(address)) from error
+    except (StoreFull, StoreUnavailable) as error:
+        if error.__cause__ is not None and not isinstance(error.__cause__, psycopg.Error):
+            # It was the other side.
+            raise
+        what = "has no room left" if isinstance(error, StoreFull) else "cannot be reached any more"
+        raise StoreRefused(f"{address.shown} {what}. Nothing was moved; see to it, and run this again.") from error
     except Contended as error:
-        raise StoreRefused(f"{address.shown} is in use by somebody else ({error}). Nothing was moved.") from error
+        raise StoreRefused(f"{address.shown} was disturbed ({error}). Nothing was moved; run this again.") from error
     except psycopg.Error as error:
         raise StoreRefused(refusing.unfit(address, error)) from error
 

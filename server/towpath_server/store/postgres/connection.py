@@ -21,10 +21,8 @@ SCAN_TIMEOUT = 60
 _READING = {
     # To compile a statement takes longer than nearly all of them run.
     "jit": "off",
-    # Whoever looks at every job there is takes one core of the server, and no more. Jobs are counted by index, also
-    # where a planner that has not heard of the last million would read them all for each lane.
+    # Whoever looks at every job there is takes one core of the server, and no more.
     "max_parallel_workers_per_gather": "0",
-    "enable_seqscan": "off",
     "lock_timeout": "1s",
     "statement_timeout": f"{SCAN_TIMEOUT}s",
     "idle_in_transaction_session_timeout": f"{SCAN_TIMEOUT}s",
@@ -117,6 +115,17 @@ class Connection:
         finally:
             self._open = False
             self._roll_back()
+
+    @contextmanager
+    def by_index(self) -> Iterator[None]:
+        """What is looked for inside is found by an index, whatever the server believes of its tables."""
+        self._execute("SET enable_seqscan = off", ())
+        try:
+            yield
+        finally:
+            # A transaction that has failed refuses this, and takes it back by itself.
+            with suppress(Exception):
+                self._execute("RESET enable_seqscan", ())
 
     def spoil(self, error: Exception) -> Exception:
         """Keeps the transaction from being committed, whatever becomes of the error."""

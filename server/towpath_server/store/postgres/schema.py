@@ -29,6 +29,7 @@ from towpath_server.store.rows import Row
 # "towp" in ASCII, beside the number of the schema in the database.
 _LOCK = "SELECT pg_advisory_xact_lock(1953462128, (current_schema()::regnamespace::oid::bigint % 2147483647)::int)"
 _FILE_NAME = re.compile(r"(\d{4})_(\w+)\.sql")
+_CONTRACTS = "\n-- contracts\n"
 _OLDEST_READER = re.compile(r"^-- oldest reader: (\d+)$", re.MULTILINE)
 _SETTINGS = {"lock_timeout": "1s", "jit": "off", "client_min_messages": "warning"}
 # Each try gives way to the schedulers that wait behind it.
@@ -55,6 +56,8 @@ class Migration:
     name: str
     oldest_reader: int
     sql: str
+    # Programs that know it work without it too: it only clears away what older ones needed.
+    contracts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ def migrations() -> tuple[Migration, ...]:
             reader = _OLDEST_READER.search(sql)
             if reader is None:
                 raise RuntimeError(f"{file.name} does not say which is its oldest reader")
-            found.append(Migration(int(match[1]), match[2], int(reader[1]), sql))
+            found.append(Migration(int(match[1]), match[2], int(reader[1]), sql, _CONTRACTS in sql))
     return tuple(sorted(found, key=lambda one: one.version))
 
 
@@ -179,9 +182,14 @@ def _is_current(connection: psycopg.Connection[Row], address: Address) -> bool:
     if not [*connection.execute(_TABLES)]:
         return False
     version = _known_version(connection, address)
-    if version < migrations()[-1].version:
-        raise StoreRefused(refusing.older(address, version, migrations()[-1].version))
+    if version < _needed():
+        raise StoreRefused(refusing.older(address, version, _needed()))
     return True
+
+
+def _needed() -> int:
+    """The oldest schema that this program works on."""
+    return max(step.version for step in migrations() if not step.contracts)
 
 
 def _known_version(connection: psycopg.Connection[Row], address: Address) -> int:
@@ -202,8 +210,8 @@ def _migrate(
     with connection.transaction():
         connection.execute(_LOCK)
         before = _known_version(connection, address) if [*connection.execute(_TABLES)] else 0
-        if fresh_only and 0 < before < newest:
-            raise StoreRefused(refusing.older(address, before, newest))
+        if fresh_only and 0 < before < _needed():
+            raise StoreRefused(refusing.older(address, before, _needed()))
         steps = [step for step in migrations() if step.version > before]
         oldest = using.oldest_program(connection, before) if before else newest
         ready = list(takewhile(lambda step: step.oldest_reader <= oldest, steps))

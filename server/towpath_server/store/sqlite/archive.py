@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
@@ -105,11 +106,10 @@ def source(path: Path) -> Iterator[Archive]:
         raise StoreRefused(f"{real} is empty. There is nothing to move.")
     held = SqliteStore(real)
     try:
-        archive = SqliteArchive(real)
-        try:
+        with closing(SqliteArchive(real)) as archive:
             yield archive
-        finally:
-            archive.close()
+    except (StoreFull, StoreUnavailable) as error:
+        raise StoreRefused(schema.explain(real, error.__cause__ or error)) from error
     finally:
         held.close()
 
@@ -130,17 +130,17 @@ def target(path: Path) -> Iterator[SqliteTarget]:
     try:
         _demand_free(real)
         files.create_private(new, owner)
-        made = SqliteTarget(new, schema.open_checked(new))
-        try:
+        with closing(SqliteTarget(new, schema.open_checked(new))) as made:
             yield made
-        finally:
-            made.close()
         snapshot.sync(new)
         # An empty file may be there, and what a look at it has left.
         files.remove(real)
         new.replace(real)
         snapshot.sync(real.parent)
     except (StoreFull, StoreUnavailable) as error:
+        if not isinstance(error.__cause__, sqlite3.Error):
+            # It was the other side.
+            raise
         raise StoreRefused(f"{new} cannot be written ({error.__cause__}). Is there room on its disk?") from error
     except OSError as error:
         raise StoreRefused(f"{new} cannot be written ({error.strerror}).") from error
