@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,8 +16,8 @@ from support.store_gated import Calls, GatedStore, held_up, running, stored, sub
 from support.store_samples import fill, job, lane
 from towpath_server.core.errors import Conflict, Draining, JobNotFound, StoreFull, StoreUnavailable, TowpathError
 from towpath_server.core.job import Job
-from towpath_server.store.base import Matching, Store
-from towpath_server.store.committer import Committer, Verb
+from towpath_server.store.base import Contended, Matching, Store
+from towpath_server.store.committer import HEAVY, Committer, Verb
 from towpath_server.store.sqlite import SqliteStore
 
 ALL = Matching(tenant="acme")
@@ -249,3 +250,44 @@ async def test_a_long_look_at_the_store_keeps_no_short_one_waiting(store: GatedS
         assert not long.done()
         seen.set()
         assert await long
+
+
+async def test_what_others_are_in_the_way_of_is_halved_and_tried_again(store: GatedStore) -> None:
+    """A transaction that is too much for the time that others leave goes through in pieces, each item once."""
+    groups: list[list[int]] = []
+
+    def run(view: Store, now: int, items: Sequence[int]) -> list[str | TowpathError]:
+        groups.append(list(items))
+        if len(items) > 2:
+            raise Contended("too slow")
+        return [f"job {item}" for item in items]
+
+    async with running(store) as committer:
+        async with held_up(store, committer):
+            answers = submit_all(committer, Verb("slow", run), range(1, 9))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*answers) == [f"job {item}" for item in range(1, 9)]
+    through = [group for group in groups if len(group) <= 2]
+    assert sorted(number for group in through for number in group) == list(range(1, 9))
+    assert groups[0] == list(range(1, 9))
+    assert len(groups) == 7
+
+
+async def test_what_is_always_in_the_way_is_told_as_the_stores_trouble(store: GatedStore) -> None:
+    def run(view: Store, now: int, items: Sequence[int]) -> list[int | TowpathError]:
+        raise Contended("always")
+
+    async with running(store) as committer:
+        with pytest.raises(StoreUnavailable):
+            await committer.submit(Verb("never", run), 1)
+
+
+async def test_a_commit_holds_no_more_than_can_be_sent_soon(store: GatedStore) -> None:
+    calls = Calls()
+    heavy = replace(calls.verb(), weigh=lambda item: HEAVY // 2)
+    async with running(store) as committer:
+        async with held_up(store, committer):
+            answers = submit_all(committer, heavy, range(1, 6))
+            await asyncio.sleep(0)
+        await asyncio.gather(*answers)
+    assert calls.groups == [[1, 2], [3, 4], [5]]

@@ -22,14 +22,16 @@ from towpath_server.store.base import Contended, Store
 from towpath_server.store.shared import SharedStore
 from towpath_server.store.verb import ItemT, OutT, Verb
 
-__all__ = ["MAX_GROUP", "Committer", "ItemT", "OnCommit", "OutT", "Verb"]
+__all__ = ["HEAVY", "MAX_GROUP", "Committer", "ItemT", "OnCommit", "OutT", "Verb"]
 
 T = TypeVar("T")
-TaskT = TypeVar("TaskT")
+TaskT = TypeVar("TaskT", "_Write", "_Read")
 
 OnCommit = Callable[[Sequence[object]], None]
 
 MAX_GROUP = 1024
+# Bytes of one commit: what is on its way for longer than a second, a shared store takes for dead.
+HEAVY = 8 * 1024 * 1024
 # How long (seconds) to stand back each time that others were in the way.
 PAUSES = (0.0, 0.005, 0.02, 0.1, 0.3)
 
@@ -39,12 +41,14 @@ class _Write:
     verb: Verb[Any, Any]
     item: Any
     answer: asyncio.Future[Any]
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Read:
     run: Callable[[Store], Any]
     answer: asyncio.Future[Any]
+    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +135,7 @@ class Committer:
         changed, and `Draining` after `stop`.
         """
         answer: asyncio.Future[OutT] = self._new_answer()
-        self._writes.put(_Write(verb, item, answer))
+        self._writes.put(_Write(verb, item, answer, verb.weigh(item)))
         return await answer
 
     async def read(self, run: Callable[[Store], T]) -> T:
@@ -200,9 +204,12 @@ class Committer:
             try:
                 return self._attempt(group)
             except Contended:
+                if len(group) > 1:
+                    # Perhaps it was too much for the time that others leave, and not all of them are in the way of all.
+                    in_order = [write for writes in _by_verb(group) for write in writes]
+                    middle = len(in_order) // 2
+                    return self._commit(in_order[:middle]) + self._commit(in_order[middle:])
                 sleep(pause)
-        if len(group) > 1:
-            return self._one_by_one(group)
         return [_Outcome(group[0].answer, error=StoreUnavailable())]
 
     def _attempt(self, group: list[_Write]) -> list[_Outcome]:
@@ -216,11 +223,8 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
             if len(group) == 1:
                 return [_Outcome(group[0].answer, error=error)]
-            return self._one_by_one(group)
-
-    def _one_by_one(self, group: list[_Write]) -> list[_Outcome]:
-        in_order = [write for writes in _by_verb(group) for write in writes]
-        return [outcome for write in in_order for outcome in self._commit([write])]
+            in_order = [write for writes in _by_verb(group) for write in writes]
+            return [outcome for write in in_order for outcome in self._commit([write])]
 
     def _commit_together(self, group: list[_Write], now: int) -> list[_Outcome]:
         outcomes = []
@@ -259,13 +263,15 @@ def _seen(view: Store, read: _Read) -> _Outcome:
 
 
 def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:
-    """All that is pending, at least one, and whether more may come."""
+    """All that is pending, at least one and not much more than `HEAVY`, and whether more may come."""
     group: list[TaskT] = []
+    weight = 0
     task = tasks.get()
     with suppress(Empty):
         while task is not None:
             group.append(task)
-            if len(group) == most:
+            weight += task.weight
+            if len(group) == most or weight >= HEAVY:
                 break
             task = tasks.get_nowait()
     return group, task is not None

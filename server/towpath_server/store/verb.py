@@ -13,6 +13,10 @@ ItemT = TypeVar("ItemT")
 OutT = TypeVar("OutT")
 
 
+def _light(item: object) -> int:
+    return 0
+
+
 # No slots: `Verb[Item, Out](...)` must be able to fail at setting __orig_class__.
 @dataclass(frozen=True, eq=False)
 class Verb(Generic[ItemT, OutT]):
@@ -26,3 +30,5 @@ class Verb(Generic[ItemT, OutT]):
     name: str
     run: Callable[[Store, int, Sequence[ItemT]], Sequence[OutT | TowpathError]]
     rank: int = 0
+    # The bytes that an item brings, roughly, where they may be many.
+    weigh: Callable[[ItemT], int] = _light

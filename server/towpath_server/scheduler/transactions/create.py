@@ -190,4 +190,8 @@ def _known(store: Store, drafts: Sequence[Draft]) -> list[Job]:
     ]
 
 
-CREATE = Verb("create", run)
+def _weight(item: CreateItem) -> int:
+    return sum(len(draft.definition.spec) + len(draft.definition.annotations) for draft in item.drafts)
+
+
+CREATE = Verb("create", run, weigh=_weight)

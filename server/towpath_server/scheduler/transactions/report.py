@@ -9,7 +9,7 @@ from towpath_server.core.errors import IllegalTransition, LeaseSuperseded, Towpa
 from towpath_server.core.events import Adopted, Failed, Progressed, Released, Succeeded
 from towpath_server.core.records import LogChunk, ModelRecord, Worker
 from towpath_server.scheduler.changes import Change, Changes
-from towpath_server.scheduler.messages import HeldLease, Logged, Report
+from towpath_server.scheduler.messages import HeldLease, Logged, Report, WorkerEvent
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
 
@@ -121,4 +121,14 @@ def _log(job_id: int, event: Logged, changes: Changes) -> LogChunk:
     )
 
 
-REPORT = Verb("report", run)
+def _weight(item: ReportItem) -> int:
+    return sum(_bytes(report.event) for report in item.reports)
+
+
+def _bytes(event: WorkerEvent) -> int:
+    if isinstance(event, Succeeded):
+        return len(event.result)
+    return len(event.text) if isinstance(event, Logged) else 0
+
+
+REPORT = Verb("report", run, weigh=_weight)
