@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from towpath_server import driver, store_url, token_file
+from towpath_server.core.errors import StoreUnavailable
 from towpath_server.core.job import SECOND
 from towpath_server.log import Logger
 from towpath_server.rpc.server import RpcServer, make_server
@@ -108,6 +109,13 @@ async def start(settings: Settings, *, first_token: bool = True) -> App:
 
     Raises `StoreRefused`, `StartRefused`, or `OSError` where the address is taken.
     """
+    try:
+        return await _start(settings, first_token=first_token)
+    except StoreUnavailable as error:
+        raise StoreRefused(f"The store {settings.shown_store} has gone away while it was opened. Try again.") from error
+
+
+async def _start(settings: Settings, *, first_token: bool) -> App:
     sys.setswitchinterval(SWITCH_INTERVAL)
     store = await asyncio.to_thread(open_store, settings)
     intervals = Intervals(

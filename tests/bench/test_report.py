@@ -13,18 +13,20 @@ import psutil
 import pytest
 
 from bench import chart, runs, tables
-from bench.__main__ import BEGIN, END, chosen, drawn_into, report_of
+from bench.__main__ import BEGIN, END, chosen, draw, drawn_into, report_of
 from bench.figures import Figure, Measure, Row, best, matching, rows_of
+from bench.meter import Reading
 from bench.peers.peers import SPECS
 from bench.report import BESIDE, Report
-from bench.rows import PARTS, Measured
+from bench.rows import PARTS, SCALING, Measured
 from bench.runs import Run, rounds
+from bench.scaling import page as scaling
 from bench.services import guarded
 from bench.targets import TARGETS, Outcome, Target, number
 
 ABOUT = {"machine": "two cores", "began": "today", "quick": False, "repeats": 3}
 EVERYTHING: tuple[Measured, ...] = (*PARTS, *SPECS)
-KEYS = [measure.key for part in EVERYTHING for measure in part.measures()]
+KEYS = [measure.key for part in (*EVERYTHING, *SCALING) for measure in part.measures()]
 
 
 def row(key: str, *values: float, unit: str = "jobs/s") -> Row:
@@ -162,6 +164,46 @@ def test_a_run_goes_through_everything_and_a_quick_one_through_the_essentials() 
     assert {part.name for part in chosen(quick=False, only=[])} == {part.name for part in EVERYTHING}
     quick = {part.name for part in chosen(quick=True, only=[])}
     assert {"product.inline", "product.children", "toy", "huey", "dramatiq", "celery", "pgqueuer"} <= quick
+
+
+def test_a_run_past_one_machine_takes_turns_with_peers_on_the_same_server() -> None:
+    names = [part.name for part in chosen(quick=True, only=["scaling"])]
+    assert names == ["scaling.sqlite", "pgqueuer", "procrastinate", "scaling.one", "scaling.three"]
+    everything = {part.name for part in chosen(quick=False, only=["scaling"])}
+    assert everything == {*names, "scaling.depth", "scaling.retention"}
+    assert [part.name for part in chosen(quick=False, only=["scaling.depth"])] == ["scaling.depth"]
+    assert not {part.name for part in SCALING} & {part.name for part in chosen(quick=False, only=[])}
+
+
+def test_a_run_past_one_machine_is_drawn_into_its_own_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, other = tmp_path / "scaling.md", tmp_path / "performance.md"
+    page.write_text(f"before\n{scaling.BEGIN}\nold\n{scaling.END}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(scaling, "PAGE", page)
+    monkeypatch.setattr("bench.__main__.PAGE", other)
+    made = report(
+        row("scaling.sqlite.batched", 5_000, 4_000, 6_000),
+        row("scaling.three.batched", 3_000, 3_000, 3_000),
+        row("peer.pgqueuer.batched", 1_000),
+        row("scaling.depth.big.claim.p50", 2.5, unit="ms"),
+    )
+    draw(made)
+    lines = page.read_text(encoding="utf-8").split("\n")
+    assert (lines[0], lines[-2], "old" in lines) == ("before", "after", False)
+    assert (
+        "| inline, batches of 100 in | jobs/s | 5,000 (4,000 .. 6,000) |  | 3,000 (3,000 .. 3,000) | 1,000 |  |"
+        in lines
+    )
+    assert "| words of scaling.depth.big.claim.p50 | 2.5 | 2.5 .. 2.5 | ms |" in lines
+    assert not other.exists()
+
+
+def test_a_server_is_read_with_all_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_POSTGRES_PID", str(os.getpid()))
+    before = Reading.now(10)
+    subprocess.run([sys.executable, "-c", "sum(range(10_000_000))"], check=True)
+    took = Reading.now(30).since(before, "batched", jobs=100, seconds=4.0)
+    assert took["batched.commits"] == 5.0
+    assert took["batched.postgres"] > 0
 
 
 def test_nothing_is_left_of_a_program_when_whoever_started_it_lets_go(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,10 @@ from support.shared_stage import Pair, again, pair, still
 from support.stage import ADA, BOB, settled
 from towpath_server.core.errors import SessionUnknown, Unauthenticated
 from towpath_server.core.events import Started, Succeeded
-from towpath_server.core.job import SECOND, JobState, Timeouts
+from towpath_server.core.job import SECOND, Job, JobState, Timeouts
 from towpath_server.core.records import ModelRecord, Principal, Role, Token
 from towpath_server.core.records import Replica as ReplicaRecord
-from towpath_server.scheduler import feed, replicas
+from towpath_server.scheduler import feed, follow, replicas
 from towpath_server.scheduler.messages import (
     DirectiveType,
     Heartbeat,
@@ -26,6 +27,7 @@ from towpath_server.scheduler.messages import (
     Told,
     WorkerState,
 )
+from towpath_server.store.verb import Verb
 
 
 @pytest.fixture
@@ -173,6 +175,29 @@ async def test_what_is_held_back_is_told_soon_also_where_nobody_says_that_it_is_
     assert [one.job_id for one in (await anext(watch)).jobs] == [job.job_id]
 
 
+async def test_many_jobs_that_are_news_at_once_are_loaded_a_few_at_a_time(
+    two: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "MOST_WHOLE", 3)
+    watch = two.other.stage.scheduler.jobs.watch_all(ADA, JobFilter())
+    await anext(watch)
+    assert two.other.stage.scheduler._feed is not None
+    await two.other.stage.scheduler._feed.stop()
+    jobs = [await two.one.stage.submit(str(number)) for number in range(10)]
+    loads: list[int] = []
+    load = two.other.stage.scheduler._feed._load
+
+    async def counted(job_ids: Sequence[int]) -> dict[int, Job]:
+        loads.append(len(job_ids))
+        return await load(job_ids)
+
+    monkeypatch.setattr(two.other.stage.scheduler._feed, "_load", counted)
+    two.other.stage.scheduler._feed.start()
+    seen = await _told(watch, len(jobs))
+    assert [job_id for _, job_id, _ in seen] == [job.job_id for job in jobs]
+    assert 0 < max(loads) <= 3
+
+
 async def test_a_watch_goes_on_at_the_other_where_it_was_cut_off(two: Pair) -> None:
     watch = two.one.stage.scheduler.jobs.watch_all(ADA, JobFilter())
     await anext(watch)
@@ -192,6 +217,21 @@ async def test_a_watch_goes_on_at_the_other_where_it_was_cut_off(two: Pair) -> N
         if seen:
             break
     assert seen == [second.job_id]
+
+
+async def test_what_was_read_ahead_of_the_news_is_not_told_again_with_them(two: Pair) -> None:
+    began = two.other.state.watchers.sequence
+    await still(two.other)
+    jobs = [await two.one.stage.submit(str(number)) for number in range(follow.PAGE)]
+    watch = two.other.stage.scheduler.jobs.watch_all(ADA, JobFilter(), began)
+    await anext(watch)
+    told = await anext(watch)
+    assert [job.job_id for job in told.jobs] == [job.job_id for job in jobs]
+    next_told = asyncio.ensure_future(anext(watch))
+    assert two.other.stage.scheduler._feed is not None
+    two.other.stage.scheduler._feed.start()
+    last = await two.one.stage.submit("last")
+    assert [job.job_id for job in (await next_told).jobs] == [last.job_id]
 
 
 async def test_a_token_that_one_makes_is_known_to_the_other_and_void_there_when_it_is_revoked(two: Pair) -> None:
@@ -357,6 +397,20 @@ async def test_nobody_is_taken_for_dead_while_the_store_did_not_answer(two: Pair
     two.hands.steady += replicas.DEAD
     assert two.other.stage.scheduler._replicas is not None
     two.other.stage.scheduler._replicas._signs.clear()
+    await two.other.look_round()
+    assert len(two.hub.store().records(ReplicaRecord)) == 2
+
+
+async def test_nobody_is_taken_for_dead_while_the_store_stood_still(two: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    await two.other.look_round()
+    submit = two.other.state.committer.submit
+
+    async def slow(verb: Verb[Any, Any], item: Any) -> Any:
+        outcome = await submit(verb, item)
+        two.hands.steady += replicas.DEAD
+        return outcome
+
+    monkeypatch.setattr(two.other.state.committer, "submit", slow)
     await two.other.look_round()
     assert len(two.hub.store().records(ReplicaRecord)) == 2
 

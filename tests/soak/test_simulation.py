@@ -9,8 +9,11 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
+
+import pytest
 
 from support import soak
 from support.simulation.replay import run_seeds
@@ -20,7 +23,14 @@ AT_ONCE = 50
 FIRST_SEED = 1_000_000
 
 
-def test_every_promise_holds_through_all_nights() -> None:
+@pytest.mark.parametrize(
+    ("shared", "title"),
+    [
+        (False, "every promise holds after every step of a simulated night"),
+        (True, "the same with several schedulers that share a store"),
+    ],
+)
+def test_every_promise_holds_through_all_nights(shared: bool, title: str) -> None:
     seeds, cores = soak.scale("TOWPATH_SOAK_SEEDS"), os.cpu_count() or 1
     end = time.monotonic() + soak.scale("TOWPATH_SOAK_SIMULATION_SECONDS")
     chunks: Iterator[range] = (
@@ -28,11 +38,11 @@ def test_every_promise_holds_through_all_nights() -> None:
     )
     steps, wrong = 0, list[str]()
     with (
-        soak.row("every promise holds after every step of a simulated night", "seeds") as row,
+        soak.row(title, "seeds") as row,
         ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool,
     ):
         running: set[Future[tuple[int, int, list[str]]]] = {
-            pool.submit(run_seeds, one) for one in islice(chunks, 2 * cores)
+            pool.submit(partial(run_seeds, shared=shared), one) for one in islice(chunks, 2 * cores)
         }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -43,6 +53,8 @@ def test_every_promise_holds_through_all_nights() -> None:
                 steps += taken
                 wrong += found
             if time.monotonic() < end:
-                running |= {pool.submit(run_seeds, chunk) for chunk in islice(chunks, len(done))}
+                running |= {
+                    pool.submit(partial(run_seeds, shared=shared), chunk) for chunk in islice(chunks, len(done))
+                }
         print("\n\n".join(wrong[:5]))
         row.note = f"{steps:,} steps on {cores} cores"

@@ -18,6 +18,7 @@ from towpath_server.core.records import LogChunk, Replica
 from towpath_server.store.base import Due, HeldBy, InLane, IntegrityViolation, Matching, Query
 from towpath_server.store.postgres import PostgresStore, finding, matching, statements
 from towpath_server.store.rows import Row
+from towpath_server.store.shared import Brief
 
 import psycopg  # isort: skip - after support.postgres, which skips these tests where it is not installed
 
@@ -60,6 +61,25 @@ def test_news_are_settled_once_nothing_older_is_under_way(store: PostgresStore, 
         assert [one.sequence for one in settled.jobs] == [older.sequence, newer.sequence]
         assert settled.horizon >= newer.sequence
         assert reader.find(Matching(tenant="acme", changed_after=start), 9) == [older, newer]
+
+
+def test_the_newest_is_news_however_much_waits_for_something_older(store: PostgresStore, other: PostgresStore) -> None:
+    fill(store, [job(number) for number in range(1, 6)])
+    with closing(other.reader()) as reader:
+        start = reader.origin(NOW).sequence
+        with store.transaction():
+            change(store, store.load([1])[1])
+            for number in range(2, 6):
+                with other.transaction():
+                    newest = change(other, other.load([number])[number])
+                news = reader.news(start, 2)
+                assert news.jobs[-1].sequence == newest.sequence
+                assert (len(news.jobs), news.more) == (min(number - 1, 2), False)
+        place, told = reader.news(start, 2), list[Brief]()
+        while place.more:
+            told += place.jobs
+            place = reader.news(place.horizon, 2)
+        assert [one.job_id for one in [*told, *place.jobs]] == [1, 2, 3, 4, 5]
 
 
 def test_numbers_go_on_above_those_of_a_dump_that_was_restored(store: PostgresStore, url: str) -> None:

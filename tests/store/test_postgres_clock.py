@@ -47,9 +47,17 @@ def test_a_look_that_contradicts_is_right() -> None:
     assert ahead(clock) > THERE + 3599_000_000
 
 
-def test_it_never_goes_backwards() -> None:
-    clock, sent = DatabaseClock(), time.monotonic_ns()
-    looked(clock, THERE, 1000, sent)
+def test_it_never_goes_backwards_and_never_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, here = DatabaseClock(), time.monotonic_ns()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: here)
+    looked(clock, THERE, 1000, here)
     before = clock.now()
-    looked(clock, THERE - 3600_000_000, 1000, sent + SECOND)
+    looked(clock, THERE - 10_000_000, 1000, here)
     assert clock.now() == before
+    for _ in range(10):
+        here += SECOND // 10
+        clock.now()
+    assert clock.now() == before + 500_000
+    # By then the other one has caught up.
+    here += 30 * SECOND
+    assert ahead(clock) == pytest.approx(THERE - 10_000_000, abs=2)

@@ -19,7 +19,7 @@ from support.proxy import Proxy, Way, proxy
 from support.store_samples import NOW, fill, job
 from towpath_server.core.errors import StoreUnavailable
 from towpath_server.core.job import JobState
-from towpath_server.core.records import Queue
+from towpath_server.core.records import Queue, Replica
 from towpath_server.store.base import Contended
 from towpath_server.store.postgres import PostgresStore, writer
 
@@ -137,6 +137,26 @@ def test_a_commit_that_did_not_arrive_is_tried_again(server: Postgres) -> None:
         assert store.load([1])[1] == job(1)
         with store.transaction():
             change(store, store.load([1])[1])
+
+
+def test_a_commit_that_leaves_no_proof_is_tried_again_at_once(
+    server: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "DOUBT_SECONDS", LONG)
+    beat = Replica(replica_id=1, life="a", beat=1, start_time=NOW)
+    with behind(server) as (store, between):
+
+        def cut_off() -> None:
+            with store.transaction():
+                store.put([beat])
+                between.cut_after(Way.DOWN, 0)
+
+        with pytest.raises(Contended):
+            cut_off()
+        with store.transaction():
+            assert store.records(Replica) == [beat]
+            store.put([replace(beat, beat=2)])
+        assert store.records(Replica) == [replace(beat, beat=2)]
 
 
 def test_a_commit_of_which_nothing_is_known_is_somebody_elses(

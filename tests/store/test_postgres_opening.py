@@ -186,3 +186,8 @@ def test_several_hosts_ask_for_the_primary() -> None:
     assert given["password"] == SECRET
     assert SECRET not in f"{read!r} {read.shown} {read.hide(f'no {SECRET}')}"
     assert "target_session_attrs" not in address.read("postgresql://ann@a/towpath").with_settings({})
+
+
+def test_a_password_with_blanks_is_hidden_too() -> None:
+    read = address.read("postgresql://ann:two%20%20words@host/db")
+    assert read.hide("invalid value:\n two  words") == "invalid value: ***"

@@ -9,9 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TypeVar
 
-from support.history import Asked, History, Steered, Stored
+from support.history import Asked, Followed, History, Steered, Stored
 
 FINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "TIMED_OUT"})
 COUNTED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT"})
@@ -37,6 +38,9 @@ class Kind(StrEnum):
     MISCOUNTED = "attempts do not add up"
     NO_SUCH_RUN = "a result that comes from no run of this attempt"
     WRONG_END = "a final state that nothing led to"
+    TOLD_TWICE = "a follower was told of a change twice"
+    OTHER_ORDER = "followers were told in another order than the store's"
+    NOT_TOLD = "a follower was not told of a job's last change, or not in its place"
     STORE_DIFFERS = "API and store differ"
 
 
@@ -126,7 +130,7 @@ def _finals(view: _View) -> Iterator[Violation]:
         finals = sorted({revision for revision, state, _ in tellings if state in FINAL})
         last = max((revision for revision, *_ in tellings), default=0)
         # What was told after a final state, final or not, needs a retry between them.
-        for final, later in zip(finals, [*finals[1:], last], strict=True):
+        for final, later in pairwise([*finals, last]):
             if later > final and not any(final < one <= later for one in known):
                 unknown -= 1
                 if unknown < 0:
@@ -215,6 +219,41 @@ def _store(view: _View) -> Iterator[Violation]:
             yield Violation(Kind.STORE_DIFFERS, job_id, f"API {told}, store {stored}")
 
 
+def _followers(view: _View) -> Iterator[Violation]:
+    for observer, told in _by(view.history.followed, lambda one: one.observer).items():
+        sequences = [one.sequence for one in told]
+        if sequences != sorted(sequences):
+            yield Violation(Kind.OTHER_ORDER, observer, "the sequences up to which all was told went backwards")
+        for change, count in Counter((one.job_id, one.revision) for one in told).items():
+            if count > 1:
+                yield Violation(Kind.TOLD_TWICE, change[0], f"{observer}, {count} times of revision {change[1]}")
+        yield from _last_changes(view, observer, told)
+
+
+def _last_changes(view: _View, observer: str, told: list[Followed]) -> Iterator[Violation]:
+    """What is in the store now has a sequence: by those, everybody must have been told of it."""
+    # With each message: up to which sequence all was told before it.
+    before, behind, last = dict[tuple[str, int], tuple[int, int]](), 0, 0
+    for one in told:
+        if one.sequence > last:
+            behind, last = last, one.sequence
+        before[one.job_id, one.revision] = behind, one.sequence
+    order = []
+    for job in view.history.stored:
+        behind, upto = before.get((job.job_id, job.revision), (0, 0))
+        if not behind < job.sequence <= upto:
+            words = f"{observer}: revision {job.revision} at {job.sequence}, told after {behind} up to {upto}"
+            yield Violation(Kind.NOT_TOLD, job.job_id, words)
+        else:
+            order.append((job.sequence, job.job_id))
+    places = {job_id: place for place, (_, job_id) in enumerate(sorted(order))}
+    stored = {job.job_id: job.revision for job in view.history.stored}
+    heard = [one for one in told if one.job_id in places and stored[one.job_id] == one.revision]
+    for one, after in pairwise(heard):
+        if places[one.job_id] > places[after.job_id]:
+            yield Violation(Kind.OTHER_ORDER, after.job_id, f"{observer} was told of {one.job_id} first")
+
+
 def _told_of(job: Stored) -> tuple[object, ...]:
     return (job.state, job.revision, job.attempt, job.attempt_count, job.lost_count, job.result)
 
@@ -227,5 +266,6 @@ _CHECKS: tuple[Callable[[_View], Iterable[Violation]], ...] = (
     _orders,
     _outcomes,
     _runs,
+    _followers,
     _store,
 )

@@ -42,6 +42,16 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """What a follower of all jobs heard, in the order heard: a change, and up to which sequence all was told then."""
+
+    observer: str
+    job_id: str
+    revision: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Steered:
     """A cancel, retry, pause or resume was sent once; without state and revision nobody knows whether it arrived."""
 
@@ -74,6 +84,8 @@ class Stored:
     lost_count: int = 0
     result: str = ""
     outcomes: tuple[tuple[int, str], ...] = ()
+    # The place of its last change among all changes; 0: not known.
+    sequence: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +96,7 @@ class History:
     acknowledged: list[Acknowledged] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
+    followed: list[Followed] = field(default_factory=list)
     steered: list[Steered] = field(default_factory=list)
     ran: list[Ran] = field(default_factory=list)
     # As the API tells it, and as it lies in the store with the attempts.

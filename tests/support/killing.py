@@ -31,6 +31,8 @@ class Victim:
     faults: list[str] = field(default_factory=list)
     armed: str = ""
     frozen_until: float = 0.0
+    # Its last words where it may end with 1: what it cannot do without is killed too.
+    excuse: str = ""
 
     def start(self, *, armed: bool = True) -> None:
         """Start it, without waiting until it is ready; now and then with a failpoint at which it will die."""
@@ -71,7 +73,7 @@ class Victim:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)
             self.frozen_until = time.monotonic() + seconds
-            self.kills["stopped for three leases"] += 1
+            self.kills["stopped for long"] += 1
 
     def end(self) -> None:
         """SIGTERM, as people end it; a fault where it does not end well."""
@@ -86,31 +88,55 @@ class Victim:
             if code:
                 self.faults.append(f"{self.name} ended with {code} when it was told to stop")
 
+    def _last_words(self) -> str:
+        return "\n".join((self.folder / f"{self.name}.log").read_text("utf-8", "replace").splitlines()[-2:])
+
     def _bury(self) -> None:
         code = self.process.returncode
         if self.armed and code == KILLED:
             self.kills[self.armed] += 1
-        else:
+        elif not (code == 1 and self.excuse and self.excuse in self._last_words()):
             self.faults.append(f"{self.name} ended by itself with {code}")
 
 
 @dataclass(frozen=True, slots=True)
-class Cycle:
-    """One kill: of whom, after which pause; `freeze` stops that one instead."""
+class Cast:
+    """Who may be killed, in this order: so many schedulers, then workers, then databases."""
 
-    victim: int
+    schedulers: int
+    workers: int
+    databases: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One kill: of whom, after which pause; `freeze` stops them instead."""
+
+    victims: Sequence[int]
     pause: float
     freeze: bool = False
 
 
-def schedule(seed: int, cycles: int, workers: int, *, longest_pause: float, freezes: float) -> list[Cycle]:
-    """The kills of a seed. Victim 0 is the scheduler."""
+def schedule(seed: int, cycles: int, cast: Cast, *, longest_pause: float, freezes: float) -> list[Cycle]:
+    """The kills of a seed. The only scheduler is never stopped, and a database never."""
     chance, plan = random.Random(seed), []
     for _ in range(cycles):
-        victim = 0 if chance.random() < 0.35 else chance.randint(1, workers)
+        victims = _victims(chance, cast)
         pause, freeze = chance.uniform(0.02, longest_pause), chance.random() < freezes
-        plan.append(Cycle(victim, pause, freeze and victim > 0))
+        may_freeze = min(victims) > 0 or cast.schedulers > 1
+        plan.append(Cycle(victims, pause, freeze and may_freeze and max(victims) < cast.schedulers + cast.workers))
     return plan
+
+
+def _victims(chance: random.Random, cast: Cast) -> Sequence[int]:
+    if cast.databases and chance.random() < 0.1:
+        return [cast.schedulers + cast.workers + chance.randrange(cast.databases)]
+    if chance.random() >= 0.35:
+        return [chance.randint(cast.schedulers, cast.schedulers + cast.workers - 1)]
+    if cast.schedulers == 1:
+        return [0]
+    # One of them, most often; some; all.
+    return chance.sample(range(cast.schedulers), chance.choice([1, 1, 1, chance.randint(2, cast.schedulers)]))
 
 
 def until(condition: Callable[[], bool], seconds: float) -> bool:

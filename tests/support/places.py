@@ -19,8 +19,8 @@ from towpath_server.failpoints import POINTS
 if TYPE_CHECKING:
     from support.postgres import Postgres
 
-# The longest time for which a database that was killed stays away (seconds).
-AWAY = 1.5
+# How long a database that was killed stays away at most (seconds), and how long one in so many: beyond all leases.
+AWAY, LONG_AWAY, SELDOM = 1.5, 6.0, 8
 # What a scheduler says when it ends because it finds no database.
 WITHOUT_STORE = "towpath-server: The store postgresql://"
 
@@ -58,7 +58,8 @@ class Database:
 
     def start(self, *, armed: bool = True) -> None:
         """Start it again after a while."""
-        time.sleep(self.chance.uniform(0.0, AWAY))
+        seconds = self.chance.uniform(0.0, AWAY)
+        time.sleep(LONG_AWAY if self.chance.randrange(SELDOM) == 0 else seconds)
         self.server.start()
 
     def kill(self) -> None:
@@ -105,9 +106,9 @@ class OnPostgres:
     """Several schedulers on a PostgreSQL that keeps what it acknowledges."""
 
     def __init__(self, folder: Path, seed: int, settings: Sequence[str], replicas: int) -> None:
-        from support.postgres import Postgres
+        from support.postgres import private
 
-        self._server = Postgres(durable=True, tcp=True)
+        self._server = private()
         try:
             self._url = self._server.url(self._server.database(), tcp=True)
             addresses = processes.free_addresses(replicas)

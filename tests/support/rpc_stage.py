@@ -69,6 +69,7 @@ class Stage:
     async def tick(self) -> None:
         """Do what is due by the test's own clock."""
         await self.scheduler.timers.run_due()
+        await self.scheduler.retention.run_due()
         await self.scheduler.workers.end_silent_sessions()
 
     def bearer(self, role: Role = Role.ADMIN) -> Metadata:

@@ -40,6 +40,8 @@ from rich.table import Table
 SCALES: Mapping[str, tuple[int, str]] = {
     "TOWPATH_SOAK_CYCLES": (1_000, "kills of the kill loop"),
     "TOWPATH_SOAK_JOBS": (100_000, "jobs that the kill loop has acknowledged at least"),
+    "TOWPATH_SOAK_REPLICA_CYCLES": (500, "kills of the kill loop with three schedulers and PostgreSQL"),
+    "TOWPATH_SOAK_REPLICA_JOBS": (50_000, "jobs that it has acknowledged at least"),
     "TOWPATH_SOAK_SEED": (1, "seed of the kill loop's schedule"),
     "TOWPATH_SOAK_QUEUED": (1_000_000, "queued jobs in the store that is started again"),
     "TOWPATH_SOAK_SEEDS": (100_000, "seeds of the simulation"),

@@ -109,6 +109,7 @@ class Stage:
         """Move the clock and do what is due."""
         self.hands.move(seconds)
         await self.scheduler.timers.run_due()
+        await self.scheduler.retention.run_due()
         await self.scheduler.workers.end_silent_sessions()
 
     async def parked(self, count: int) -> None:

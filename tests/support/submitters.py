@@ -47,6 +47,8 @@ class Shared:
     # The newest jobs, for those who watch and steer.
     recent: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     paused: set[str] = field(default_factory=set)
+    # The last revision of each job, once nothing more will happen.
+    ends: dict[str, int] | None = None
 
 
 class Observer:
@@ -122,6 +124,8 @@ class Submitter(Observer):
             params["failures"] = 1
         elif dice < 0.12:
             params["seconds"] = self.chance.uniform(0.1, 0.5)
+        elif dice < 0.16:
+            options["delay"] = self.chance.uniform(0.1, 2.0)
         if dice > 0.95:
             options["priority"] = "high"
         self.shared.history.asked.append(Asked(request_id, params["body"], ends))

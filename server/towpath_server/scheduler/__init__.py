@@ -19,8 +19,8 @@ from towpath_server.scheduler.hearsay import Hearsay
 from towpath_server.scheduler.jobs import Jobs
 from towpath_server.scheduler.queues import Queues
 from towpath_server.scheduler.replicas import Replicas
-from towpath_server.scheduler.state import Clock, Intervals, State
 from towpath_server.scheduler.retention import Retention
+from towpath_server.scheduler.state import Clock, Intervals, State
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.workers import Workers
 from towpath_server.store.base import Store

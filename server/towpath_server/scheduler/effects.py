@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from towpath_server.core.job import Job, JobState, Lease
@@ -14,6 +14,8 @@ from towpath_server.scheduler.messages import Directive, DirectiveType
 from towpath_server.scheduler.sessions import Held, Sessions
 from towpath_server.scheduler.waiters import Waiters
 
+# Of what others changed a moment ago, while a commit here was on its way from the writer to the event loop.
+MOST_NOTED = 10_000
 # What to tell a worker whose lease was ended by somebody else, by where the job went.
 ORDERS = {
     JobState.PAUSED: DirectiveType.PAUSE,
@@ -38,6 +40,25 @@ class Effects:
         self._waiters = waiters
         self._sessions = sessions
         self._nudge = nudge
+        # By job: the revision up to which another scheduler is known to have changed it, the latest last.
+        self._noted: dict[int, int] = {}
+        # Jobs that were told to be held here by a change that was not their last: somebody must look at them again.
+        self.doubted: set[int] = set()
+        self.on_doubt: Callable[[], None] = lambda: None
+
+    def note(self, job_id: int, revision: int) -> None:
+        """Another scheduler has changed the job up to this revision."""
+        self._noted.pop(job_id, None)
+        self._noted[job_id] = revision
+        if len(self._noted) > MOST_NOTED:
+            del self._noted[next(iter(self._noted))]
+        session = self._sessions.holder(job_id)
+        if session is not None and session.held[job_id].revision < revision:
+            self._doubt(job_id)
+
+    def _doubt(self, job_id: int) -> None:
+        self.doubted.add(job_id)
+        self.on_doubt()
 
     def absorb(self, changes: Iterable[Change]) -> None:
         """Tell everybody whom the changes concern."""
@@ -51,6 +72,9 @@ class Effects:
             # later, and one of them may have become due meanwhile.
             is_new = before is None and after.definition.schedule_time is None
             if after.state is JobState.QUEUED and not is_new:
+                if after.lane_id not in self._board:
+                    # Another scheduler has made it, and that was not heard of yet.
+                    self._board.learn(after)
                 self._board.push(after.lane_id, Head(after.priority, -after.position))
                 queued[after.lane_id] += 1
             self._leases(before, after, change.reported)
@@ -70,6 +94,8 @@ class Effects:
         self.hear(after)
         if new is not None and (session := self._sessions.get(new.session_id)) is not None:
             self._sessions.hold(session, after.job_id, Held(new.token, new.confirmed, after.revision))
+            if self._noted.get(after.job_id, 0) > after.revision:
+                self._doubt(after.job_id)
             if after.state is JobState.CANCELLING:
                 session.order(cancel_order(after, new))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import partial
 from threading import Thread
 from time import sleep
@@ -24,8 +24,9 @@ from towpath_server.store.shared import Brief, Listener, News, Notice, SharedSto
 
 log = Logger(__name__)
 
-# Jobs in one look.
+# Jobs in one look, and those of them that are loaded whole: each may have some MiB.
 MOST = 1000
+MOST_WHOLE = 100
 # How long to wait for a notice (seconds): a lost one costs so much.
 LOOK = 1.0
 # After how long to look first whether what was not settled is (seconds), and twice as long each time that it is not.
@@ -53,7 +54,10 @@ class Feed:
         self._waiting: list[asyncio.Future[None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._listening = False
+        # The store does not answer: an outage is logged once.
+        self._failing = False
         state.on_catch_up(self.catch_up)
+        state.effects.on_doubt = self._wake.set
 
     def start(self) -> None:
         """Begin. The committer has started."""
@@ -97,11 +101,17 @@ class Feed:
                     pass
             except Exception as error:
                 # Whatever it is: without this loop nothing that happens elsewhere is ever heard of.
-                log.error("feed", error=repr(error), exc_info=not isinstance(error, TowpathError))
+                is_known = isinstance(error, TowpathError)
+                if not (self._failing and is_known):
+                    log.error("feed", error=repr(error), exc_info=not is_known)
+                self._failing = True
                 self._waiting += waiting
                 await asyncio.sleep(PAUSE)
                 self._wake.set()
                 continue
+            if self._failing:
+                log.info("feed_goes_on")
+            self._failing = False
             self._release(waiting)
 
     def _pause(self) -> float:
@@ -116,13 +126,18 @@ class Feed:
         # What this scheduler changed itself is of interest only to those who wait for all changes in their order.
         watched = self._state.watchers.any
         news = await self._state.committer.follow(lambda store: _read(store, self._after, mine=watched))
-        wanted = [brief.job_id for brief in news.jobs if self._is_wanted(brief, news.horizon)]
-        jobs = await self._load(wanted)
+        wanted = [brief for brief in news.jobs if self._is_wanted(brief, news.horizon)]
+        if len(wanted) > MOST_WHOLE and (last := wanted[MOST_WHOLE - 1].sequence) <= news.horizon:
+            first = tuple(brief for brief in news.jobs if brief.sequence <= last)
+            news, wanted = News(first, news.records, last, more=True), wanted[:MOST_WHOLE]
+        doubted = frozenset(self._state.effects.doubted)
+        jobs = await self._load([*(brief.job_id for brief in wanted), *doubted])
         await self._hearsay.take_in(news.records)
         if self._state.watchers.any and not watched:
             # Somebody has come meanwhile to whom all of it may be news.
             return True
         self._take_in(news, jobs)
+        self._look_again(doubted, jobs)
         self._ahead = {brief.job_id: brief.sequence for brief in news.jobs if brief.sequence > news.horizon}
         if not self._ahead or news.horizon > self._after:
             self._patience = SOON
@@ -157,6 +172,7 @@ class Feed:
                 self._state.watchers.tell_of(job)
                 if job.lane_id not in self._state.board:
                     self._state.board.learn(job)
+            self._state.effects.note(brief.job_id, brief.revision)
             if brief.due_time is not None:
                 self._state.nudge(brief.due_time, final=brief.state.is_final)
             if brief.state is JobState.QUEUED and brief.lane_id in self._state.board:
@@ -166,6 +182,14 @@ class Feed:
         # One that has changed again since comes again, in its new place.
         settled = [jobs[brief.job_id] for brief in news.jobs if brief.sequence <= news.horizon and brief.job_id in jobs]
         self._state.watchers.tell_all((job for job in settled if job.sequence <= news.horizon), news.horizon)
+
+    def _look_again(self, doubted: Set[int], jobs: Mapping[int, Job]) -> None:
+        for job_id in doubted:
+            if job_id in jobs:
+                self._state.effects.hear(jobs[job_id])
+            else:
+                self._state.effects.gone(job_id)
+        self._state.effects.doubted -= doubted
 
     async def _sweep(self) -> None:
         while True:

@@ -102,7 +102,7 @@ class Follow:
                 page = await self._changed(replace(query, changed_after=after), whole)
                 behind = len(page) == PAGE
                 # The store may be ahead of what was told.
-                told = after = page[-1].sequence if behind else max([current, *(job.sequence for job in page)])
+                told = after = page[-1].sequence if behind else max([told, current, *(job.sequence for job in page)])
                 if page:
                     yield Told(page, told)
             while True:

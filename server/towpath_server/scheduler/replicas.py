@@ -65,14 +65,24 @@ class Replicas:
                 log.warning("replica_not_taken_back", error=repr(error))
 
     async def _run(self) -> None:
+        failing = False
         while True:
+            begun = self._state.clock.steady()
             await asyncio.sleep(BEAT_EVERY)
+            if self._state.clock.steady() - begun >= DEAD:
+                # It stood still itself, perhaps with the others.
+                self._signs.clear()
             try:
                 await self.look_round()
+                failing = False
             except Exception as error:
                 # Nobody can be judged by somebody who was not there.
                 self._signs.clear()
-                log.warning("replicas", error=repr(error), exc_info=not isinstance(error, TowpathError))
+                is_known = isinstance(error, TowpathError)
+                # An outage is logged once.
+                if not (failing and is_known):
+                    log.warning("replicas", error=repr(error), exc_info=not is_known)
+                failing = True
 
     async def _join(self) -> None:
         mine = await self._state.committer.submit(JOIN, Join(self._state.new_token(), MOST_REPLICAS))
@@ -85,7 +95,9 @@ class Replicas:
         """Beat once, and see to those that do not any more."""
         assert self._mine is not None
         view = presence.write(self._state) if self._mine.beat % SHOW_EVERY == 0 else None
+        begun = self._state.clock.steady()
         beaten = await self._state.committer.submit(BEAT, Beat(self._mine, view))
+        took = self._state.clock.steady() - begun
         if beaten.mine is None:
             # It stood still for so long that the others took it for dead: its workers are theirs now.
             log.warning("replica_was_taken_for_dead", replica=self._mine.replica_id)
@@ -96,15 +108,17 @@ class Replicas:
         self._mine = beaten.mine
         others = [replica for replica in beaten.all if replica.replica_id != self._mine.replica_id]
         self._state.presence = presence.read(others)
-        await self._see_to(beaten, self._dead(others))
+        await self._see_to(beaten, self._dead(others, took))
 
-    def _dead(self, others: Iterable[Replica]) -> list[Replica]:
+    def _dead(self, others: Iterable[Replica], took: int) -> list[Replica]:
+        """Those that were silent for too long. The last look `took` so long: meanwhile nobody could beat, perhaps."""
         now = self._state.clock.steady()
         signs: dict[int, _Sign] = {}
         for replica in others:
             known = self._signs.get(replica.replica_id)
             is_still = known is not None and _is_same(known.replica, replica)
-            signs[replica.replica_id] = known if known is not None and is_still else _Sign(replica, now)
+            since = known.since + took if known is not None and is_still else now
+            signs[replica.replica_id] = _Sign(replica, since)
         self._signs = signs
         return [sign.replica for sign in signs.values() if now - sign.since >= DEAD]
 
@@ -120,6 +134,7 @@ class Replicas:
             await self._workers.adopt(orphans, dead)
         if dead:
             await self._state.committer.submit(BURY, Bury(tuple(dead)))
+        await self._workers.take_home()
 
 
 def _is_same(one: Replica, other: Replica) -> bool:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from towpath_server.core.errors import TowpathError
-from towpath_server.core.job import SECOND, Job
+from towpath_server.core.job import SECOND
 from towpath_server.log import Logger
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.purge import PURGE, SWEEP, Purge, Sweep
-from towpath_server.store.base import Matching
+from towpath_server.store.base import Matching, Store
 
 log = Logger(__name__)
 
 # Jobs in a step: their rows are a few milliseconds of the writer's time.
 STEP = 100
 # How long to pause after a step, as a multiple of what it took, and at least (microseconds).
-REST = 3
+REST = 1
 LEAST_REST = SECOND // 200
 # How many jobs a look at the store brings to those who delete what they see.
 PAGE = 1000
@@ -77,9 +77,9 @@ class Retention:
         Raises `Draining` where the scheduler stops meanwhile; what is left is deleted by the same call to the next one.
         """
         query = Matching(tenant=tenant, ended_before=ended_before, ascending=True)
-        deleted, after = 0, -1
+        deleted = 0
         while True:
-            found = await self._state.committer.scan(lambda store: _ids(store.find(replace(query, after=after), PAGE)))
+            found = await self._state.committer.scan(partial(_ids, query=query))
             for start in range(0, len(found), STEP):
                 self._state.refuse_when_draining()
                 begun = self._state.clock.steady()
@@ -89,7 +89,7 @@ class Retention:
                 await self._rest(begun)
             if len(found) < PAGE:
                 return deleted
-            after = found[-1]
+            query = replace(query, after=found[-1])
 
     async def _rest(self, begun: int) -> None:
         took = self._state.clock.steady() - begun
@@ -115,5 +115,5 @@ class Retention:
             return
 
 
-def _ids(jobs: Sequence[Job]) -> list[int]:
-    return [job.job_id for job in jobs]
+def _ids(store: Store, query: Matching) -> list[int]:
+    return [job.job_id for job in store.find(query, PAGE)]

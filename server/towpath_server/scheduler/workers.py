@@ -36,6 +36,7 @@ class Workers:
         self._state = state
         self._claim = Claim(state.new_token)
         self._ending: list[Session] = []
+        self._homeless: frozenset[str] = frozenset()
 
     async def register(self, principal: Principal, asked: Registration) -> Registered:
         """Begin a session: the worker's jobs that it does not name are given to others."""
@@ -236,11 +237,32 @@ class Workers:
             self._state.workers[worker.worker_id] = worker
         await self._take_up(adopted)
 
+    async def take_home(self) -> None:
+        """Let those sessions live again that are kept as this scheduler's and that it does not have.
+
+        They were begun or taken over, and what came then has failed. Where the worker is gone too, nobody else would
+        ever end them. Called again and again: one that has just begun is on its way, and left alone the first time.
+        """
+        ending = {session.session_id for session in self._ending}
+        homeless = {
+            worker.session_id: worker
+            for worker in self._state.workers.values()
+            if worker.session_id
+            and worker.replica_id == self._state.replica_id
+            and worker.session_id not in ending
+            and self._state.sessions.get(worker.session_id) is None
+        }
+        known, self._homeless = self._homeless, frozenset(homeless)
+        await self._take_up([worker for session_id, worker in homeless.items() if session_id in known])
+
     async def _take_up(self, workers: Sequence[Worker]) -> None:
-        sessions = [self._live(worker) for worker in workers]
-        if not sessions:
+        if not workers:
             return
         until = self._state.clock.wall() + self._state.intervals.lease_ttl
-        ids = tuple(session.session_id for session in sessions)
+        ids = tuple(worker.session_id for worker in workers)
         graced = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
+        # Not before it is known what they hold: a worker that comes meanwhile would be told to abandon all of it.
+        for worker in workers:
+            if self._state.workers[worker.worker_id].session_id == worker.session_id:
+                self._live(worker)
         self._state.absorb(graced.changes)

@@ -86,6 +86,7 @@ class SharedStore(Store, Protocol):
     def news(self, after: int, limit: int, *, mine: bool = True) -> News:
         """What changed after sequence `after`: at most `limit` jobs. For a reader, inside `transaction()`.
 
+        Of what is not settled the newest are told, `limit` jobs too: all others were there before.
         Without `mine`, jobs that this very store changed last are left out.
         """
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from support.checker import Kind, violations
-from support.history import Acknowledged, Asked, History, Ran, Refused, Steered, Stored, Told
+from support.history import Acknowledged, Asked, Followed, History, Ran, Refused, Steered, Stored, Told
 
-DONE = Stored("job", "request", "SUCCEEDED", 5, 2, 1, 1, "run-2", ((1, "LOST"), (2, "SUCCEEDED")))
+DONE = Stored("job", "request", "SUCCEEDED", 5, 2, 1, 1, "run-2", ((1, "LOST"), (2, "SUCCEEDED")), 30)
 
 
 def sound() -> History:
     """A job that was lost once and then succeeded, one that was cancelled, and one that was retried."""
-    dead = Stored("dead", "r2", "CANCELLED", 3, 1, 0, 0, "", ((1, "CANCELLED"),))
-    again = Stored("again", "r3", "SUCCEEDED", 8, 2, 1, 0, "run-4", ((1, "FAILED"), (2, "SUCCEEDED")))
+    dead = Stored("dead", "r2", "CANCELLED", 3, 1, 0, 0, "", ((1, "CANCELLED"),), 20)
+    again = Stored("again", "r3", "SUCCEEDED", 8, 2, 1, 0, "run-4", ((1, "FAILED"), (2, "SUCCEEDED")), 21)
     stored = [DONE, dead, again]
     return History(
         asked=[Asked("request", "body"), Asked("r2", "b2"), Asked("r3", "b3"), Asked("never arrived", "b")],
@@ -32,6 +32,12 @@ def sound() -> History:
             Told("ada", "job", "SUCCEEDED", 5, "run-2"),
             Told("ada", "again", "FAILED", 4),
         ],
+        followed=[
+            Followed("fay", "job", 1, 12),
+            Followed("fay", "dead", 3, 25),
+            Followed("fay", "again", 8, 25),
+            Followed("fay", "job", 5, 30),
+        ],
         steered=[Steered("dead", "cancel", "CANCELLING", 2), Steered("again", "retry", "QUEUED", 5)],
         ran=[
             Ran("job", 1, "run-1", "body"),
@@ -39,7 +45,7 @@ def sound() -> History:
             Ran("dead", 1, "run-3", "b2"),
             Ran("again", 2, "run-4", "b3"),
         ],
-        listed=[replace(one, request_id="", outcomes=()) for one in stored],
+        listed=[replace(one, request_id="", outcomes=(), sequence=0) for one in stored],
         stored=stored,
     )
 
@@ -67,6 +73,10 @@ def retried_in_vain(history: History) -> None:
 
 BROKEN: dict[str, tuple[Kind, Callable[[History], object]]] = {
     "an acknowledged job is gone": (Kind.LOST, lost),
+    "no end of a job that waits for ever was ever told": (
+        Kind.NOT_FINAL,
+        lambda h: h.stored.append(Stored("new", "never arrived", "QUEUED", 1)),
+    ),
     "a job waits for ever": (
         Kind.NOT_FINAL,
         lambda h: put(h, replace(DONE, state="QUEUED", attempt_count=0, outcomes=((1, "LOST"), (2, "RELEASED")))),
@@ -129,6 +139,17 @@ BROKEN: dict[str, tuple[Kind, Callable[[History], object]]] = {
     "a job was cancelled by nobody": (
         Kind.WRONG_END,
         lambda h: put(h, replace(DONE, state="CANCELLED", attempt_count=0, outcomes=((1, "LOST"), (2, "CANCELLED")))),
+    ),
+    "a follower was told again": (Kind.TOLD_TWICE, lambda h: h.followed.append(replace(h.followed[0], sequence=31))),
+    "a follower was set back": (Kind.OTHER_ORDER, lambda h: h.followed.append(Followed("fay", "job", 2, 11))),
+    "a follower was told of the later change first": (
+        Kind.OTHER_ORDER,
+        lambda h: h.followed.insert(1, h.followed.pop(2)),
+    ),
+    "a follower was not told of an end": (Kind.NOT_TOLD, lambda h: h.followed.pop()),
+    "a follower was told of a change that came before what it knew": (
+        Kind.NOT_TOLD,
+        lambda h: h.followed.insert(0, replace(h.followed.pop(1), sequence=10)),
     ),
     "the API does not know a stored job": (Kind.STORE_DIFFERS, lambda h: h.listed.pop()),
     "the API tells another state": (

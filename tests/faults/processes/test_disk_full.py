@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from support import processes
 from support.processes import Scheduler
+from support.small_disk import again_inside, may_mount, small_disk
 from towpath import Client, JobHandle, JobState, requests
 from towpath.errors import ResourceExhausted
 from towpath.v1 import job_service_pb2
@@ -25,41 +23,14 @@ CHECKPOINT = 8000 * 4096
 DISK, ROOM = 72 * MIB, 44 * MIB
 LARGE = MIB
 JOB_TYPES = ("--handlers", "support.job_types", "--allow", "test.gate,test.echo")
-INSIDE = "TOWPATH_TEST_HAS_ITS_OWN_MOUNTS"
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[Path]:
-    """A file system of DISK bytes."""
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "tmpfs", str(path)], check=True)
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
-
-
-def may_mount(*before: str) -> bool:
-    """Whether this user may mount something, by itself or through what comes before."""
-    script = 'f=$(mktemp -d) && mount -t tmpfs -o size=65536 tmpfs "$f" && umount "$f"; r=$?; rmdir "$f"; exit $r'
-    try:
-        return subprocess.run([*before, "sh", "-c", script], capture_output=True).returncode == 0
-    except OSError:
-        return False
 
 
 def test_line_15_a_full_disk_loses_nothing_and_passes_without_a_restart(tmp_path: Path) -> None:
     if may_mount():
-        with small_disk(tmp_path / "disk") as disk:
+        with small_disk(tmp_path / "disk", DISK) as disk:
             fill_and_free(disk, tmp_path)
         return
-    if INSIDE in os.environ or not may_mount("unshare", "-rm"):
-        pytest.skip("this user may mount nothing, not even in a namespace of its own")
-    # The same test again, where it may.
-    words = ["unshare", "-rm", sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(words, env={**os.environ, INSIDE: "yes"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    again_inside(__file__)
 
 
 def fill_and_free(disk: Path, folder: Path) -> None:

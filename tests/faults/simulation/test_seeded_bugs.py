@@ -13,7 +13,7 @@ import pytest
 from support import seeded_bugs
 from support.seeded_bugs import BUGS, Caught
 from support.simulation.store import fast_folder
-from support.simulation.world import simulate
+from support.simulation.world import simulate, simulate_replicas
 
 # Most are noticed within five.
 MOST_SEEDS = 250
@@ -30,7 +30,7 @@ def test_the_simulation_notices(name: str, folder: Path) -> None:
     bug = BUGS[name]
     with seeded_bugs.put(name):
         for number, seed in enumerate(range(bug.first_seed, bug.first_seed + MOST_SEEDS), start=1):
-            outcome = simulate(seed, folder)
+            outcome = simulate_replicas(seed) if bug.shared else simulate(seed, folder)
             if outcome.violation is not None:
                 seeded_bugs.caught.append(Caught(name, "simulation", outcome.violation.invariant, number))
                 return
@@ -39,3 +39,4 @@ def test_the_simulation_notices(name: str, folder: Path) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(BUGS) >= 18
+    assert sum(bug.shared for bug in BUGS.values()) >= 10

@@ -18,6 +18,8 @@ class Bug:
     put: Put
     # Where a rare one is noticed soon.
     first_seed: int = 0
+    # Whether it shows among several schedulers only.
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,14 @@ BUGS: dict[str, Bug] = {}
 caught: list[Caught] = []
 
 
-def bug(description: str, *, first_seed: int = 0) -> Callable[[Callable[[], Iterator[None]]], Put]:
+def bug(
+    description: str, *, first_seed: int = 0, shared: bool = False
+) -> Callable[[Callable[[], Iterator[None]]], Put]:
     """Adds a mistake to the table, by its function's name."""
 
     def add(work: Callable[[], Iterator[None]]) -> Put:
         put = contextmanager(work)
-        BUGS[work.__name__] = Bug(work.__name__, description, put, first_seed)
+        BUGS[work.__name__] = Bug(work.__name__, description, put, first_seed, shared)
         return put
 
     return add

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from support.simulation.book import Run, Wait
+from support.simulation.across import ACROSS, LAG, knows_all, news_come_in_time
+from support.simulation.book import Memory, Run, Wait
 from support.simulation.dispatch import ON_DISPATCH
 from support.simulation.invariants import ON_CHANGE
 from support.simulation.ledger import Step
@@ -23,14 +24,16 @@ from support.simulation.promises import (
     what_is_told_is_committed,
 )
 from support.simulation.quiet import WHEN_QUIET, no_clock_is_late
-from support.simulation.store import Recorder, Write
+from support.simulation.recorded import Recorder, Write
 from towpath_server.core.events import Failed, Released, Succeeded
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Lane, LogChunk, Queue
+from towpath_server.core.records import Lane, LogChunk, Queue, Worker
+from towpath_server.scheduler import Scheduler
 from towpath_server.scheduler.messages import Directive, DirectiveType, Report
 from towpath_server.store.base import Matching, Record, Store
 
 if TYPE_CHECKING:
+    from support.simulation.life import Life
     from support.simulation.world import World
 
 ALL = 1_000_000
@@ -53,7 +56,7 @@ class Auditor(Recorder):
         self._world = world
         self._book = world.book
         self._ledger = world.book.ledger
-        self._seen: tuple[int, ...] = ()
+        self._seen: dict[Memory, tuple[int, ...]] = {}
         self.violation: Violation | None = None
         # From which state to which jobs went.
         self.moves: dict[tuple[str, str], None] = {}
@@ -69,30 +72,45 @@ class Auditor(Recorder):
 
     def committed(self, writes: Sequence[Write]) -> None:
         """See `Recorder`."""
-        self._ledger.begin()
+        self._ledger.begin(self._book.memory)
         for write in writes:
             write()
 
     def insert(self, jobs: Sequence[Job]) -> None:
         """See `Recorder`."""
         self._granted([job for job in jobs if job.lease is not None])
+        self._ledger.told(self._world.loop.microseconds)
         for step in self._ledger.insert(jobs, self._world.loop.microseconds):
             self._look(step)
 
     def save(self, jobs: Sequence[Job], past: tuple[Attempt, ...]) -> None:
         """See `Recorder`."""
         self._granted([job for job in jobs if job.lease is not None and job.lease.token not in self._ledger.grants])
+        self._ledger.told(self._world.loop.microseconds)
         for step in self._ledger.save(jobs, past, self._world.loop.microseconds):
             self._look(step)
 
     def delete(self, job_ids: Sequence[int]) -> None:
         """See `Recorder`."""
+        # That a job is gone is told to nobody.
         for step in self._ledger.delete(job_ids):
             self._look(step)
 
     def put(self, records: Sequence[Record]) -> None:
         """See `Recorder`."""
+        steady = self._world.loop.microseconds
+        for record in records:
+            if isinstance(record, Worker) and record.session_id:
+                known = self._ledger.workers.get(record.worker_id)
+                if known is None or known.replica_id == record.replica_id:
+                    continue
+                if known.session_id == record.session_id:
+                    self._world.taken_for_dead(known.replica_id)
+                    self._book.adopted(record.session_id, steady)
+                self._book.seen["adopted" if known.session_id == record.session_id else "moved"] += 1
         self._ledger.put(records)
+        if any(isinstance(record, Worker | Queue) for record in records):
+            self._ledger.told(steady)
 
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
         """See `Recorder`."""
@@ -154,16 +172,18 @@ class Auditor(Recorder):
             if first != job.job_id and first in self._ledger.jobs:
                 self.found(requests_have_one_answer, f"{definition.request_id}: job {first}, then job {job.job_id}")
 
-    def polled(self, session_id: str, poll_id: str, jobs: list[Job], free: int) -> None:
+    def polled(self, scheduler: Scheduler, session_id: str, poll_id: str, jobs: list[Job], free: int) -> None:
         """The scheduler answers a poll."""
         for job in jobs:
             self.told(job)
             if job.lease is None or job.lease.session_id != session_id:
                 self.found(polls_are_answered_once, f"job {job.job_id} is leased to another session")
         tokens = tuple(job.lease.token for job in jobs if job.lease is not None)
-        first = self._book.polls.get((session_id, poll_id), ())
+        self._book.handed.update(tokens)
+        polls = self._book.memories[scheduler].polls
+        first = polls.get((session_id, poll_id), ())
         if not first:
-            first = self._book.polls[session_id, poll_id] = tokens
+            first = polls[session_id, poll_id] = tokens
         still = {
             job.lease.token
             for job in self._ledger.jobs.values()
@@ -218,20 +238,38 @@ class Auditor(Recorder):
 
     def at_rest(self) -> None:
         """Nothing more can happen at this moment."""
-        life = self._world.server.life
-        if life is None or not life.ready or not life.is_quiet or self.violation is not None:
+        for life in self._world.lives():
+            if self.violation is None:
+                self._look_into(life)
+        if self.violation is None and self._world.ground.is_shared:
+            self._look_across()
+
+    def _look_into(self, life: Life) -> None:
+        memory, now = life.memory, self._world.loop.microseconds
+        if not life.is_quiet:
             return
-        seen = (self._ledger.number, len(life.state.waiters), len(self._book.waits), len(self._book.watches))
-        if seen != self._seen:
-            self._seen = seen
+        healthy_since = max(self._world.disk.healthy_since, self._book.life_start, life.awake_since)
+        if not knows_all(memory, self._ledger):
+            if now - healthy_since > LAG and (wrong := news_come_in_time(life, self._book)) is not None:
+                self.found(news_come_in_time, wrong)
+            return
+        seen = (self._ledger.number, len(life.state.waiters), len(memory.waits), len(memory.watches))
+        if seen != self._seen.get(memory):
+            self._seen[memory] = seen
             for check in WHEN_QUIET:
                 if (wrong := check(life, self._book)) is not None:
-                    self.found(check, wrong)
-        healthy_since = max(self._world.disk.healthy_since, self._book.life_start)
-        if self._world.loop.microseconds - healthy_since <= 3_000_000:
-            return
-        if (wrong := no_clock_is_late(life, self._book)) is not None:
+                    self.found(check, f"{wrong} ({life.name})")
+        if now - healthy_since > 3_000_000 and (wrong := no_clock_is_late(life, self._book)) is not None:
             self.found(no_clock_is_late, wrong)
+
+    def _look_across(self) -> None:
+        lives = [life for life in self._world.lives() if not life.frozen]
+        if not lives or not all(life.is_quiet for life in lives):
+            return
+        since = max(self._world.disk.healthy_since, *(life.awake_since for life in lives))
+        for check in ACROSS:
+            if (wrong := check(lives, self._book, self._world.loop.microseconds, since)) is not None:
+                self.found(check, wrong)
 
     def opened(self, store: Store) -> None:
         """The store was opened: it must say what was committed, no more and no less."""

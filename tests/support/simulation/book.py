@@ -31,7 +31,7 @@ class Beginning:
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """A WaitJob that the scheduler is busy with: it is to be answered when the job is past `revision`, or final."""
+    """A WaitJob that a scheduler is busy with: it is to be answered when the job is past `revision`, or final."""
 
     job_id: int
     revision: int | None
@@ -49,6 +49,57 @@ class Watching:
     told: dict[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Up to which commit a scheduler's memory knows its own, and those of the others."""
+
+    own: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """The state in which a lease was taken over from a scheduler that is over, and when."""
+
+    state: int
+    since: int
+
+
+@dataclass(eq=False)
+class Memory:
+    """What one life of a scheduler knows, and who waits at it."""
+
+    # The last place in any lane when it began.
+    last_position: int
+    # Up to which of its own commits it has taken all in, and up to which of those of the others.
+    absorbed: int
+    heard: int
+    # The commit up to which the look that is under way reads.
+    looks_at: int | None = None
+    # What each poll of a session was first answered: the tokens.
+    polls: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    waits: dict[Wait, None] = field(default_factory=dict)
+    watches: dict[Watching, None] = field(default_factory=dict)
+    # For claims that wait for their commit: of what the memory knew when it looked for lanes.
+    claims: dict[str, Known] = field(default_factory=dict)
+    # The lanes from which somebody is about to be given jobs.
+    claimed: set[int] = field(default_factory=set)
+
+    def begins_to_look(self) -> None:
+        """Its feed asks for what the others did."""
+        self.looks_at = None
+
+    def has_looked(self) -> None:
+        """All of that is taken in."""
+        if self.looks_at is not None:
+            self.heard = max(self.heard, self.looks_at)
+
+    @property
+    def known(self) -> Known:
+        """What it knows now."""
+        return Known(self.absorbed, self.heard)
+
+
 @dataclass
 class Book:
     """The facts. Times are microseconds of the steady clock."""
@@ -56,50 +107,64 @@ class Book:
     intervals: Intervals
     ledger: Ledger = field(default_factory=Ledger)
     life_start: int = 0
-    # The last place in any lane when the present life began.
-    last_position: int = 0
-    # The number of the last commit of which the scheduler's memory knows, and of which the watchers were told.
-    absorbed: int = 0
-    answered: int = 0
-    # The leases that stood when the present life began, with the states of their jobs.
-    at_start: dict[str, int] = field(default_factory=dict)
+    # Of the scheduler that commits now.
+    memory: Memory = field(default_factory=lambda: Memory(0, 0, 0))
+    # By scheduler.
+    memories: dict[object, Memory] = field(default_factory=dict)
+    # The leases that stood when their session was taken over from a scheduler that is over.
+    graces: dict[str, Grace] = field(default_factory=dict)
     heard: dict[str, int] = field(default_factory=dict)
     silence: dict[str, int] = field(default_factory=dict)
     unnamed: dict[str, int] = field(default_factory=dict)
     beginnings: list[Beginning] = field(default_factory=list)
+    # The leases that were given to a worker as an answer.
+    handed: set[str] = field(default_factory=set)
+    # What has happened, and how often: a night must be bad enough.
+    seen: Counter[str] = field(default_factory=Counter)
+    # Since when a session lives nowhere.
+    homeless: dict[str, int] = field(default_factory=dict)
     deregistered: set[str] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
     succeeded: set[str] = field(default_factory=set)
     resumed: set[int] = field(default_factory=set)
     runs: dict[str, Run] = field(default_factory=dict)
-    # What each poll of a session was first answered: the tokens.
-    polls: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     acknowledged: dict[int, Job] = field(default_factory=dict)
     request_jobs: dict[tuple[str, str, str], int] = field(default_factory=dict)
     retries: Counter[int] = field(default_factory=Counter)
     deletions: set[int] = field(default_factory=set)
     sweeps: list[tuple[str, int]] = field(default_factory=list)
-    waits: dict[Wait, None] = field(default_factory=dict)
-    watches: dict[Watching, None] = field(default_factory=dict)
-    # For claims that wait for their commit: of which commit the scheduler's memory knew when it looked for lanes.
-    claims: dict[str, int] = field(default_factory=dict)
-    # The lanes from which somebody is about to be given jobs.
-    claimed: set[int] = field(default_factory=set)
 
-    def begins(self, steady: int) -> None:
-        """A scheduler begins its life: what the one before was told and did not keep is void."""
+    def begins(self) -> Memory:
+        """A scheduler begins its life: it knows all that is committed."""
+        last = max((job.position for job in self.ledger.revisions.values()), default=0)
+        return Memory(last, self.ledger.number, self.ledger.number)
+
+    def begins_alone(self, steady: int) -> Memory:
+        """The same of the only one: what the one before was told and did not keep is void."""
         self.life_start = steady
-        self.last_position = max((job.position for job in self.ledger.revisions.values()), default=0)
-        self.absorbed = self.answered = self.ledger.number
         self.heard, self.silence, self.unnamed = {}, {}, {}
-        self.beginnings, self.claims, self.polls = [], {}, {}
-        self.waits, self.watches = {}, {}
+        self.beginnings = []
         known = {worker.session_id for worker in self.ledger.workers.values() if worker.session_id}
-        self.at_start = {
-            job.lease.token: int(job.state)
-            for job in self.ledger.jobs.values()
-            if job.lease is not None and job.lease.session_id in known
-        }
+        self.graces = {}
+        for session_id in known:
+            self._grant_grace(session_id, steady)
+        self.memory = self.begins()
+        return self.memory
+
+    def adopted(self, session_id: str, steady: int) -> None:
+        """A scheduler has taken a session over: from now on the worker has a whole lease to say a word."""
+        self.heard[session_id] = steady
+        self.silence.pop(session_id, None)
+        self._grant_grace(session_id, steady)
+
+    def _grant_grace(self, session_id: str, steady: int) -> None:
+        for job in self.ledger.jobs.values():
+            if job.lease is not None and job.lease.session_id == session_id:
+                self.graces[job.lease.token] = Grace(int(job.state), steady)
+
+    def knows(self, known: Known, number: int) -> bool:
+        """Whether the scheduler that commits now knew of a commit, when it knew so much."""
+        return is_known(self.ledger, self.memory, known, number)
 
     def hear(self, session_id: str, steady: int) -> None:
         """The scheduler has heard of a session."""
@@ -119,3 +184,8 @@ class Book:
             if job.lease is not None and job.lease.session_id == session_id:
                 token = job.lease.token
                 self.unnamed[token] = 0 if token in named else self.unnamed.get(token, 0) + 1
+
+
+def is_known(ledger: Ledger, memory: Memory, known: Known, number: int) -> bool:
+    """Whether a scheduler knows of a commit that knows so much."""
+    return number <= (known.own if ledger.writers.get(number) is memory else known.others)

@@ -75,14 +75,14 @@ def budgets_hold(at: Moment, book: Book, step: Step) -> str | None:
 
 
 def revisions_and_sequences_grow(at: Moment, book: Book, step: Step) -> str | None:
-    """Each change is one revision further, and its sequence is greater than every one before, in all lives."""
+    """Each change is one revision further, and its sequence is greater than all that are settled, in all lives."""
     before, after = step.before, step.after
     if after is None:
         return None
     if after.revision != (before.revision + 1 if before is not None else 1):
         return f"revision {before.revision if before is not None else 0} became {after.revision}"
-    if after.sequence <= book.ledger.last_sequence:
-        return f"sequence {after.sequence} after {book.ledger.last_sequence}"
+    if after.sequence <= book.ledger.settled:
+        return f"sequence {after.sequence} after {book.ledger.settled}"
     return None
 
 
@@ -92,7 +92,7 @@ def positions_are_kept(at: Moment, book: Book, step: Step) -> str | None:
     if after is None:
         return None
     moved = before is None or after.position != before.position
-    if moved and after.position <= book.last_position:
+    if moved and after.position <= book.memory.last_position:
         return f"it goes before jobs that were there when the scheduler was started: {after.position}"
     if before is None:
         return None

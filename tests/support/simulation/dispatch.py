@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from support.simulation.book import Book
+from support.simulation.book import Book, Known
 from towpath_server.core.job import Job
 from towpath_server.core.matching import profile, serves
 
@@ -14,7 +14,7 @@ def strict_priority_and_fifo(book: Book, granted: Sequence[Job]) -> str | None:
     knew of when the worker asked."""
     leased = {job.job_id for job in granted}
     for session_id, mine in _by_session(granted).items():
-        known = book.claims.get(session_id, book.absorbed)
+        known = book.memory.claims.get(session_id, book.memory.known)
         worker = book.ledger.workers[mine[0].worker_id or 0]
         looks = profile(worker, ())
         # A new job is given to a poll that is parked.
@@ -22,9 +22,14 @@ def strict_priority_and_fifo(book: Book, granted: Sequence[Job]) -> str | None:
         worst = max(_place(job) for job in mine)
         for job_id, since in book.ledger.waits_since.items():
             other = book.ledger.jobs[job_id]
-            if is_born and other.lane_id in book.claimed:
+            if is_born and other.lane_id in book.memory.claimed:
                 continue  # Another worker was woken for it.
-            if job_id in leased or since > known or _place(other) > worst or not _is_open(book, other, known):
+            if (
+                job_id in leased
+                or not book.knows(known, since)
+                or _place(other) > worst
+                or not _is_open(book, other, known)
+            ):
                 continue
             if serves(book.ledger.lanes[other.lane_id], looks, worker.worker_id):
                 return f"{worker.name} was given {[job.job_id for job in mine]}, but job {job_id} stands before"
@@ -34,11 +39,11 @@ def strict_priority_and_fifo(book: Book, granted: Sequence[Job]) -> str | None:
 def paused_queues_hand_out_nothing(book: Book, granted: Sequence[Job]) -> str | None:
     """Once the pause of a queue was acknowledged, none of its jobs is handed out."""
     for session_id, mine in _by_session(granted).items():
-        known = book.claims.get(session_id, book.absorbed)
+        known = book.memory.claims.get(session_id, book.memory.known)
         for job in mine:
             key = (job.definition.tenant, job.definition.queue)
             queue = book.ledger.queues.get(key)
-            if queue is not None and queue.paused and book.ledger.switched_in[key] <= known:
+            if queue is not None and queue.paused and book.knows(known, book.ledger.switched_in[key]):
                 return f"job {job.job_id} of the paused queue {queue.name} was handed out"
     return None
 
@@ -55,10 +60,10 @@ def _place(job: Job) -> tuple[int, int]:
     return (-job.priority, job.position)
 
 
-def _is_open(book: Book, job: Job, known: int) -> bool:
+def _is_open(book: Book, job: Job, known: Known) -> bool:
     """Whether the job's queue was not paused, as far as the scheduler knew."""
     key = (job.definition.tenant, job.definition.queue)
-    return not book.ledger.queues[key].paused and book.ledger.switched_in[key] <= known
+    return not book.ledger.queues[key].paused and book.knows(known, book.ledger.switched_in[key])
 
 
 ON_DISPATCH = (strict_priority_and_fifo, paused_queues_hand_out_nothing)

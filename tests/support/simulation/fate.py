@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from support.simulation.committer import Pace
 from support.simulation.network import Lost, Weather
 from support.simulation.promises import no_verb_breaks
 from support.simulation.submitter import COMMANDS, QUEUES
@@ -15,8 +15,10 @@ from towpath_server.core.errors import StoreFull, StoreUnavailable, TowpathError
 from towpath_server.core.job import SECOND
 
 if TYPE_CHECKING:
+    from support.simulation.server import Server
     from support.simulation.world import World
 
+Trouble = Callable[[], Coroutine[Any, Any, None]]
 HOUR = 3600 * SECOND
 
 
@@ -32,7 +34,7 @@ class Plan:
     retryable: bool
 
 
-class Fate(Pace):
+class Fate:
     """One seed's."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
@@ -51,37 +53,47 @@ class Fate(Pace):
         self.most_jobs = rng.choice((8, 14, 20))
         self.commands = rng.sample(COMMANDS, rng.randint(2, len(COMMANDS)))
         self._unsound = rng.choice((0.0, 0.1, 0.3))
-        self._troubles = rng.sample(
-            (self._crash, self._crash, self._restart, self._sleeper, self._sleeper, self._killer, self._killer,
-             self._forgetter, self._drainer, self._outage, self._pauser, self._liar),
-            rng.randint(1, 8),
-        )  # fmt: skip
+        self._troubles = self._choose()
         self._dying = False
 
-    # The pace of the store.
+    def _choose(self) -> list[Trouble]:
+        return self._rng.sample(
+            (self._crash, self._crash, self._restart, self._sleeper, self._sleeper, self._killer, self._killer,
+             self._forgetter, self._drainer, self._outage, self._pauser, self._liar),
+            self._rng.randint(1, 8),
+        )  # fmt: skip
+
+    # The pace of the store: see `Pace`.
 
     def commit_delay(self) -> float:
-        """See `Pace`."""
+        """Seconds until what was submitted is committed."""
         return self._rng.uniform(0.0005, 0.02) if self._rng.random() < 0.97 else self._rng.uniform(0.1, 0.6)
 
-    def commits(self, verbs: list[str]) -> None:
-        """See `Pace`."""
-        self._world.trace.step("committer", ", ".join(verbs))
+    def commits(self, server: Server, verbs: list[str]) -> None:
+        """These verbs are in one commit."""
+        if "join" in verbs and server.life is not None and server.life.ready:
+            self._world.book.seen["taken for dead"] += 1
+            self._world.taken_for_dead(server.life.state.replica_id)
+        self._world.trace.step(server.name.replace("scheduler", "committer"), ", ".join(verbs))
 
-    def dies(self, point: str) -> bool:
-        """See `Pace`."""
+    def dies(self, server: Server, point: str) -> bool:
+        """Whether the process dies here."""
         if self._world.healed or self._rng.random() >= self._deaths:
             return False
-        self._world.trace.step("scheduler", f"is killed {point}")
+        self._world.trace.step(server.name, f"is killed {point}")
         return True
 
-    def died(self) -> None:
-        """See `Pace`."""
-        asyncio.get_running_loop().call_soon(self._world.server.kill, "killed")
-
     def unexpected(self, error: Exception) -> None:
-        """See `Pace`."""
+        """A verb raised what it never should."""
         self._world.auditor.found(no_verb_breaks, repr(error))
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether somebody may be in the way of every commit."""
+        return False
+
+    def heal(self) -> None:
+        """All is well from now on."""
 
     # The jobs.
 
@@ -106,27 +118,33 @@ class Fate(Pace):
         for trouble in self._troubles:
             self._world.begin(trouble())
 
-    async def keep_up(self) -> None:
+    async def keep_up(self, server: Server) -> None:
         """Whoever starts the scheduler again when it is down."""
         world, offset = self._world, 0
         while True:
-            if world.server.life is None and not world.healed:
-                if self._rng.random() < 0.4:
-                    offset = self._rng.choice((-3 * HOUR, 3 * HOUR, -SECOND, SECOND, 0))
+            if server.life is None and not world.healed:
+                offset = self._next_offset(offset)
                 await asyncio.sleep(self._rng.choice((0.05, 0.5, 3.0, 8.0)) * self._rng.random())
-                if world.server.life is None and not world.healed:
-                    await world.server.start(offset)
+                if server.life is None and not world.healed:
+                    await server.start(offset)
             await asyncio.sleep(0.05)
+
+    def _next_offset(self, offset: int) -> int:
+        return self._rng.choice((-3 * HOUR, 3 * HOUR, -SECOND, SECOND, 0)) if self._rng.random() < 0.4 else offset
+
+    def _server(self) -> Server:
+        servers = self._world.servers
+        return servers[0] if len(servers) == 1 else self._rng.choice(servers)
 
     async def _crash(self) -> None:
         while True:
             await asyncio.sleep(self._rng.uniform(3.0, 20.0))
-            self._world.server.kill("at a moment of chance")
+            self._server().kill("at a moment of chance")
 
     async def _restart(self) -> None:
         while True:
             await asyncio.sleep(self._rng.uniform(5.0, 25.0))
-            await self._world.server.stop()
+            await self._server().stop()
 
     async def _sleeper(self) -> None:
         while True:
@@ -156,7 +174,7 @@ class Fate(Pace):
                 worker.drain()
                 continue
             try:
-                await self._world.server.call(worker.drain_remotely, patience=3.0)
+                await self._server().call(worker.drain_remotely, patience=3.0)
             except (Lost, TowpathError):
                 continue
 

@@ -54,10 +54,21 @@ class Ledger:
     switched_in: dict[tuple[str, str], int] = field(default_factory=dict)
     workers: dict[int, Worker] = field(default_factory=dict)
     last_sequence: int = 0
+    # No change comes at or before this one any more; of several schedulers, some may come before the last.
+    settled: int = 0
+    is_shared: bool = False
+    # Which life of a scheduler made a commit, and the last of each that is of interest to the others, and when.
+    writers: dict[int, object] = field(default_factory=dict)
+    told_last: dict[object, int] = field(default_factory=dict)
+    # All those, with their moments.
+    news: list[tuple[int, int]] = field(default_factory=list)
+    # In which commit a job was last changed.
+    changed_in: dict[int, int] = field(default_factory=dict)
 
-    def begin(self) -> None:
+    def begin(self, writer: object) -> None:
         """A commit has gone through; its writes follow."""
         self.number += 1
+        self.writers[self.number] = writer
 
     def insert(self, jobs: Sequence[Job], steady: int) -> Iterator[Step]:
         """New jobs; each is taken in once it has been looked at."""
@@ -94,6 +105,15 @@ class Ledger:
                     self.switched_in[key] = self.number
                 self.queues[key] = record
 
+    def settle(self, horizon: int) -> None:
+        """Somebody was told that no change comes at or before this one any more."""
+        self.settled = max(self.settled, horizon)
+
+    def told(self, steady: int) -> None:
+        """This commit is of interest to all schedulers."""
+        self.told_last[self.writers[self.number]] = self.number
+        self.news.append((self.number, steady))
+
     def history(self, job: Job) -> dict[int, Attempt]:
         """The attempts that are over and were followed by another state."""
         return self.attempts.get(job.job_id, {})
@@ -102,8 +122,11 @@ class Ledger:
         job, before = step.after, step.before
         assert job is not None
         self.jobs[job.job_id] = job
+        self.changed_in[job.job_id] = self.number
         self.revisions[job.job_id, job.revision] = job
         self.last_sequence = max(self.last_sequence, job.sequence)
+        if not self.is_shared:
+            self.settled = self.last_sequence
         if job.state is not JobState.QUEUED:
             self.waits_since.pop(job.job_id, None)
         elif before is None or before.state is not JobState.QUEUED or before.priority != job.priority:

@@ -39,6 +39,10 @@ def everything_ends() -> None:
     """Once all is well again, every job reaches a final state: nothing starves."""
 
 
+def who_lives_is_not_taken_for_dead() -> None:
+    """A scheduler keeps its workers while it lives and the store answers."""
+
+
 def no_verb_breaks() -> None:
     """No verb fails with anything but an error that it promises."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from support.simulation.book import Book
-from support.simulation.server import Life
-from towpath_server.core.job import SECOND, Job
+from support.simulation.life import Life
+from towpath_server.core.job import SECOND, Job, JobState
 from towpath_server.core.matching import serves
 from towpath_server.core.records import Head
+from towpath_server.scheduler.messages import DirectiveType
 
 # By how much a clock may be late: the timers leave a store alone for 1 s after it did not answer.
 LATE = 2 * SECOND
@@ -40,14 +41,19 @@ def sessions_hold_what_the_store_says(life: Life, book: Book) -> str | None:
     """Each lease is held by one living session; the scheduler's memory and the store name the same one."""
     stored: dict[str, dict[int, str]] = {}
     for job in book.ledger.jobs.values():
-        if job.lease is not None:
+        # A scheduler that stood still may offer a job to a session that another one has adopted.
+        known = not book.ledger.is_shared or life.state.sessions.holder(job.job_id) is not None
+        if job.lease is not None and (job.lease.confirmed or known):
             stored.setdefault(job.lease.session_id, {})[job.job_id] = job.lease.token
     living = set()
     for session in life.state.sessions:
         living.add(session.session_id)
-        held = {job_id: lease.token for job_id, lease in session.held.items()}
+        # That a job was deleted is not told to other schedulers.
+        held = {job_id: lease.token for job_id, lease in session.held.items() if job_id not in book.ledger.gone}
         if held != stored.get(session.session_id, {}):
             return f"{session.worker.name} holds {held}; the store says {stored.get(session.session_id, {})}"
+    if book.ledger.is_shared:
+        return None
     ending = {session.session_id for session in life.scheduler.workers._ending}
     for job in book.ledger.jobs.values():
         lease = job.lease
@@ -58,12 +64,15 @@ def sessions_hold_what_the_store_says(life: Life, book: Book) -> str | None:
 
 def those_who_wait_are_told(life: Life, book: Book) -> str | None:
     """Whoever waits for a change of a job, or watches it, knows its newest state."""
-    for wait in book.waits:
+    memory = life.memory
+    for wait in memory.waits:
         job = book.ledger.jobs.get(wait.job_id)
         if job is not None and (job.state.is_final or wait.revision not in (None, job.revision)):
             return f"a wait for job {wait.job_id} past revision {wait.revision}; it is at {job.revision}"
-    for watch in book.watches:
-        if not watch.stands:
+    # Whether all changes have come whose place is certain.
+    settled = not book.ledger.is_shared or life.state.watchers.sequence >= book.ledger.last_sequence
+    for watch in memory.watches:
+        if not watch.stands or not (settled or watch.job_id is not None):
             continue
         for job in _watched(book, watch.job_id, watch.tenant, watch.user, watch.since):
             if watch.told.get(job.job_id) != job.revision:
@@ -106,10 +115,22 @@ def paused_queues_are_known(life: Life, book: Book) -> str | None:
     return None
 
 
+def who_must_stop_is_told(life: Life, book: Book) -> str | None:
+    """The worker that holds a job which is being cancelled has an order to stop it, wherever the cancel came from."""
+    for session in life.state.sessions:
+        told = {(order.job_id, order.token) for order in session._orders.values() if order.type is DirectiveType.CANCEL}
+        for job_id, held in session.held.items():
+            job = book.ledger.jobs.get(job_id)
+            if job is not None and job.state is JobState.CANCELLING and (job_id, held.token) not in told:
+                return f"{session.worker.name} is not told to cancel job {job_id}"
+    return None
+
+
 WHEN_QUIET: tuple[Callable[[Life, Book], str | None], ...] = (
     every_waiting_job_is_on_the_board,
     every_parked_poll_that_could_be_served_is,
     sessions_hold_what_the_store_says,
     those_who_wait_are_told,
     paused_queues_are_known,
+    who_must_stop_is_told,
 )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from support.simulation.book import Beginning
 from support.simulation.network import Lost
 from support.simulation.outbox import Outbox
-from support.simulation.server import ServerStream
+from support.simulation.server import Contact
+from support.simulation.streams import ServerStream
 from towpath_server.core.errors import SessionUnknown, TowpathError
 from towpath_server.core.job import Job
 from towpath_server.core.records import Machine, Principal
@@ -39,6 +40,7 @@ class Sessions:
         self._principal = principal
         self._job_types = job_types
         self._worker_id: int | None = None
+        self._contact = Contact(world)
         self._awake = asyncio.Event()
         self._awake.set()
 
@@ -75,7 +77,7 @@ class Sessions:
                 await self._awake.wait()
                 held = tuple(self._held())
                 try:
-                    answer = await self.world.server.call(self._asking(held), patience=15.0)
+                    answer = await self._contact.call(self._asking(held), patience=15.0)
                 except (Lost, TowpathError) as error:
                     self.world.trace.step(self.name, f"not registered: {type(error).__name__}")
                     await self._back_off()
@@ -135,7 +137,7 @@ class Sessions:
     async def _poll(self, current: Registered, poll_id: str, free: int) -> list[Job]:
         impatient = self.world.rng.random() < self.world.fate.impatience
         patience = self.world.rng.uniform(0.0, 2.0) if impatient else current.poll_timeout / 1e6 + 5
-        jobs = await self.world.server.call(
+        jobs = await self._contact.call(
             lambda s: self._lease(s, current, poll_id, free),
             patience=patience,
         )
@@ -146,7 +148,7 @@ class Sessions:
         jobs = await scheduler.workers.lease(
             self._principal, current.worker_id, current.session_id, poll_id, free, current.poll_timeout
         )
-        self.world.auditor.polled(current.session_id, poll_id, jobs, free)
+        self.world.auditor.polled(scheduler, current.session_id, poll_id, jobs, free)
         return jobs
 
     async def _keep_reporting(self) -> None:
@@ -159,7 +161,7 @@ class Sessions:
                 await asyncio.sleep(self.world.network.delay())
                 if self.world.network.loses_request():
                     raise Lost
-                self._stream = stream = self.world.server.open(self._principal, registered, self._hear)
+                self._stream = stream = self._contact.open(self._principal, registered, self._hear)
             except SessionUnknown:
                 self._forget_session(registered)
                 await self._back_off()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from support.simulation.follower import Follower
 from support.simulation.network import Lost
+from support.simulation.server import Contact
 from towpath_server.core.errors import JobNotFound, RequestIdReused, TowpathError
 from towpath_server.core.job import DAY, SECOND, ConflictPolicy, Definition, Job, Priority, RetryPolicy, Timeouts
 from towpath_server.core.records import Principal
@@ -29,6 +30,7 @@ class Submitter:
     def __init__(self, world: World, name: str, principal: Principal) -> None:
         self.name = name
         self._world = world
+        self._contact = Contact(world)
         self._principal = principal
         self._requests = 0
         self._jobs: list[int] = []
@@ -58,7 +60,7 @@ class Submitter:
         """Pause a queue of this user's tenant, or let it go on."""
         word = "pauses" if pause else "resumes"
         try:
-            await self._world.server.call(lambda s: self._hold(s, queue, pause), patience=3.0)
+            await self._contact.call(lambda s: self._hold(s, queue, pause), patience=3.0)
         except (Lost, TowpathError) as error:
             word += f": {type(error).__name__}"
         self._world.trace.step(self.name, f"{queue} {word}")
@@ -88,7 +90,7 @@ class Submitter:
         rng, trace = self._world.rng, self._world.trace
         for _ in range(rng.randint(1, 8)):
             try:
-                jobs = await self._world.server.call(lambda s: s.jobs.create(self._principal, new), patience=3.0)
+                jobs = await self._contact.call(lambda s: s.jobs.create(self._principal, new), patience=3.0)
             except (Lost, TowpathError) as error:
                 trace.step(self.name, f"creates {len(new)}: {type(error).__name__}")
                 if not new[0].definition.request_id:
@@ -113,7 +115,7 @@ class Submitter:
         )
         with suppress(Lost, TowpathError):
             try:
-                [job] = await self._world.server.call(lambda s: s.jobs.create(self._principal, [other]), patience=3.0)
+                [job] = await self._contact.call(lambda s: s.jobs.create(self._principal, [other]), patience=3.0)
             except RequestIdReused:
                 return
             self._world.auditor.acknowledged(job)
@@ -155,7 +157,7 @@ class Submitter:
     async def _command(self, job_id: int, command: str) -> None:
         trace = self._world.trace
         try:
-            job = await self._world.server.call(lambda s: self._do(s, job_id, command), patience=3.0)
+            job = await self._contact.call(lambda s: self._do(s, job_id, command), patience=3.0)
         except (Lost, TowpathError) as error:
             trace.step(self.name, f"{command} {trace.job(job_id)}: {type(error).__name__}")
             if isinstance(error, JobNotFound) and job_id in self._world.book.ledger.jobs:
@@ -204,7 +206,7 @@ class Submitter:
     async def _insist(self, verb: Any) -> None:
         while True:
             try:
-                await self._world.server.call(verb, patience=3.0)
+                await self._contact.call(verb, patience=3.0)
             except Lost:
                 await asyncio.sleep(0.2)
             except TowpathError:

@@ -38,9 +38,12 @@ def _may_end(at: Moment, book: Book, job: Job) -> bool:
         for begun in book.beginnings
     ):
         return True
+    if book.ledger.is_shared and not lease.confirmed and lease.token not in book.handed:
+        # A scheduler that finds itself taken for dead gives back what nobody was told of.
+        return True
     if lease.confirmed or at.wall < (job.lease_time or 0) + OFFER_TTL:
         return False
-    return lease.token not in book.at_start or at.steady - book.life_start >= ttl
+    return (grace := book.graces.get(lease.token)) is None or at.steady - grace.since >= ttl
 
 
 def backoff_is_kept(at: Moment, book: Book, step: Step) -> str | None:
@@ -79,11 +82,14 @@ def timeouts_are_not_early(at: Moment, book: Book, step: Step) -> str | None:
     }[after.failure.type]
     if at.wall < over:
         return f"{after.failure.type} {(over - at.wall) / 1e6:.3f} s too soon"
-    if after.failure.type == "stall_timeout" and (before.stall_time or 0) > at.wall - (at.steady - book.life_start):
+    grace = book.graces.get(before.lease.token) if before.lease is not None else None
+    if grace is None or grace.state != before.state:
+        return None
+    since = at.steady - grace.since
+    if after.failure.type == "stall_timeout" and (before.stall_time or 0) > at.wall - since:
         return None  # It has come further since.
-    graced = before.lease is not None and book.at_start.get(before.lease.token) == before.state
-    if graced and at.steady - book.life_start < book.intervals.lease_ttl:
-        return f"{after.failure.type} {(at.steady - book.life_start) / 1e6:.3f} s after a restart"
+    if since < book.intervals.lease_ttl:
+        return f"{after.failure.type} {since / 1e6:.3f} s after a restart"
     return None
 
 

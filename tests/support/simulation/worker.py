@@ -132,7 +132,7 @@ class SimulatedWorker(Sessions):
                 registered, self._registered = self._registered, None
                 self.world.book.deregistered.add(registered.session_id)
                 with suppress(Lost, TowpathError):
-                    await self.world.server.call(
+                    await self._contact.call(
                         lambda s: s.workers.deregister(self._principal, registered.worker_id, registered.session_id),
                         patience=3.0,
                     )

@@ -7,28 +7,34 @@ import gc
 import logging
 import random
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import structlog
 
 from support.simulation.auditor import Auditor, Violation
 from support.simulation.book import Book
 from support.simulation.fate import Fate
+from support.simulation.grounds import Ground, HubGround, SqliteGround
+from support.simulation.life import START, Life, task_factory
 from support.simulation.loop import Deadlock, VirtualLoop
 from support.simulation.network import Network, Weather
-from support.simulation.promises import everything_ends, no_verb_breaks
-from support.simulation.server import START, Server, task_factory
-from support.simulation.store import Disk, SimulatedStore, empty_file
+from support.simulation.promises import everything_ends, no_verb_breaks, who_lives_is_not_taken_for_dead
+from support.simulation.recorded import Disk
+from support.simulation.replica_fate import ReplicaFate, SharedFate
+from support.simulation.server import Server
 from support.simulation.submitter import JOB_TYPES, Submitter
 from support.simulation.trace import Trace
 from support.simulation.worker import SimulatedWorker
 from towpath_server.core.job import SECOND
 from towpath_server.core.records import Principal, Role
-from towpath_server.scheduler import Intervals
+from towpath_server.scheduler import Intervals, replicas
+from towpath_server.store import committer
 
 INTERVALS = Intervals(heartbeat=1 * SECOND, lease_ttl=5 * SECOND, poll=4 * SECOND)
 PRINCIPALS = (
@@ -38,6 +44,8 @@ PRINCIPALS = (
 )
 # Virtual seconds in which all must be final, once nothing goes wrong any more.
 PATIENCE = 400.0
+# For how long a scheduler must have been well to be sure that it is not taken for dead (microseconds).
+ALIVE = replicas.DEAD + 3 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class Outcome:
     digest: str
     moves: frozenset[tuple[str, str]]
     last_lines: tuple[str, ...]
+    tests: str
+    seen: Counter[str]
 
     def __str__(self) -> str:
         if self.violation is None:
@@ -59,16 +69,16 @@ class Outcome:
         return (
             f"{self.violation.invariant}: {self.violation.promise}\n{self.violation.what}\n\n{lines}\n\n"
             f"Seed {self.seed}, step {self.steps}. Again: "
-            f"TOWPATH_SIM_SEED={self.seed} make test ARGS=tests/faults/simulation/test_seeds.py"
+            f"TOWPATH_SIM_SEED={self.seed} make test ARGS={self.tests}"
         )
 
 
 class World:
     """All that there is in one run."""
 
-    def __init__(self, seed: int, path: Path, loop: VirtualLoop) -> None:
+    def __init__(self, seed: int, ground: Ground, loop: VirtualLoop) -> None:
         self.rng = random.Random(seed)
-        self.path = path
+        self.ground = ground
         self.loop = loop
         self.healed = False
         self.trace = Trace(loop.time)
@@ -76,8 +86,20 @@ class World:
         self.disk = Disk()
         self.network = Network(self.rng, Weather())
         self.auditor = Auditor(self)
-        self.fate = Fate(self, self.rng)
-        self.server = Server(self)
+        ground.clear(loop, self.rng, self.disk)
+        self.servers: list[Server] = []
+        if ground.is_shared:
+            self.book.ledger.is_shared = True
+            for number in range(self.rng.choice((2, 2, 3)) if ground.most_schedulers > 2 else self.rng.randint(1, 2)):
+                self.servers.append(Server(self, f"scheduler{number + 1}"))
+        else:
+            self.servers.append(Server(self, "scheduler"))
+        if isinstance(ground, HubGround):
+            ground.hub.settled = self.book.ledger.settle
+            ground.hub.seen = self.book.seen
+            self.fate: Fate = ReplicaFate(self, self.rng, ground.hub)
+        else:
+            self.fate = (SharedFate if ground.is_shared else Fate)(self, self.rng)
         self.workers: list[SimulatedWorker] = []
         self.submitters: list[Submitter] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,8 +107,21 @@ class World:
 
     def wall(self) -> int:
         """The scheduler's wall clock (microseconds)."""
-        life = self.server.life
+        life = self.servers[0].life
         return life.clock.wall() if life is not None else START + self.loop.microseconds
+
+    def lives(self) -> list[Life]:
+        """The schedulers that live, and have started."""
+        return [server.life for server in self.servers if server.life is not None and server.life.ready]
+
+    def taken_for_dead(self, replica_id: int) -> None:
+        """Somebody says that this scheduler does not live any more."""
+        since = self.loop.microseconds - ALIVE
+        if self.disk.healthy_since > since or self.fate.is_troubled:
+            return
+        for life in self.lives():
+            if life.state.replica_id == replica_id and life.is_awake_since(since):
+                self.auditor.found(who_lives_is_not_taken_for_dead, life.name)
 
     def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Let something happen beside all else."""
@@ -110,7 +145,8 @@ class World:
         self.loop.set_exception_handler(lambda loop, context: None)
         self.loop.on_idle = self.auditor.at_rest
         self._people()
-        await self.server.start(0)
+        for server in self.servers:
+            await server.start(0)
         main = self.begin(self._night_and_morning())
         try:
             await asyncio.wait([main, self._over], return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +154,8 @@ class World:
             self.loop.on_idle = lambda: None
             for task in self._tasks:
                 task.cancel()
-            self.server.kill("the run is over")
+            for server in self.servers:
+                server.kill("the run is over")
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _people(self) -> None:
@@ -141,11 +178,11 @@ class World:
         submitting = [self.begin(submitter.live()) for submitter in self.submitters]
         before = len(self._tasks)
         self.fate.begin()
-        keeping = self.begin(self.fate.keep_up())
-        troubles = self._tasks[before:-1]
+        troubles = self._tasks[before:]
+        keeping = [self.begin(self.fate.keep_up(server)) for server in self.servers]
         await asyncio.sleep(self.rng.uniform(12.0, 28.0))
         self.trace.step("world", "all is well")
-        for task in [*submitting, *troubles, keeping]:
+        for task in [*submitting, *troubles, *keeping]:
             task.cancel()
         await self._heal()
         for submitter in self.submitters:
@@ -156,8 +193,9 @@ class World:
                     await asyncio.sleep(0.5)
         if waiting := self._waiting():
             self.auditor.found(everything_ends, f"{waiting} did not end in {PATIENCE} s")
-        await self.server.stop()
-        store = SimulatedStore(self.path, Disk(), self.auditor)
+        for server in self.servers:
+            await server.stop()
+        store = self.ground.open(Disk(), self.auditor)
         self.auditor.opened(store)
         store.close()
 
@@ -167,9 +205,18 @@ class World:
         self.disk.heal(self.loop.microseconds)
         for worker in self.workers:
             worker.wake()
+        self.fate.heal()
+        if self.ground.is_shared:
+            for server in self.servers:
+                if server.life is None:
+                    await server.start(0)
+            # What hung in a scheduler that was frozen comes now: a queue may be paused by it.
+            await asyncio.sleep(2.0)
+            return
         # The clock is set right at last: what was put down for a clock that was ahead must not wait for hours.
-        await self.server.stop()
-        await self.server.start(self.server.most_ahead)
+        [server] = self.servers
+        await server.stop()
+        await server.start(server.most_ahead)
 
     def _waiting(self) -> list[str]:
         return [
@@ -180,10 +227,20 @@ class World:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Without what the scheduler logs of the troubles that it is given."""
+def _listening(world: World) -> Iterator[None]:
+    """Without what the scheduler logs of the troubles that it is given; what it did not expect is told."""
+
+    def hear(logger: object, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if line.get("exc_info"):
+            world.auditor.found(no_verb_breaks, f"{line.get('event')}: {line.get('error')}")
+        raise structlog.DropEvent
+
     before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        processors=[hear],
+        cache_logger_on_first_use=False,
+    )
     try:
         yield
     finally:
@@ -192,28 +249,36 @@ def _silence() -> Iterator[None]:
 
 def simulate(seed: int, folder: Path, *, keep: int = 40) -> Outcome:
     """Run one seed; the outcome has its last `keep` steps."""
-    path = folder / "towpath.sqlite"
-    for old in folder.glob("towpath.sqlite*"):
-        old.unlink()
-    path.write_bytes(empty_file())
+    return simulate_on(SqliteGround(folder), seed, keep=keep)
+
+
+def simulate_replicas(seed: int, *, keep: int = 40) -> Outcome:
+    """The same of several schedulers that share a store in memory."""
+    return simulate_on(HubGround(), seed, keep=keep)
+
+
+def simulate_on(ground: Ground, seed: int, *, keep: int = 40) -> Outcome:
+    """Run one seed on this ground."""
     collecting = gc.isenabled()
     gc.disable()
     loop = VirtualLoop()
     try:
-        with _silence(), asyncio.Runner(loop_factory=lambda: loop) as runner:
-            return runner.run(_run(seed, path, loop, keep))
+        # Who stands back for others does it in no time.
+        with patch.object(committer, "PAUSES", (0.0,) * 5), asyncio.Runner(loop_factory=lambda: loop) as runner:
+            return runner.run(_run(seed, ground, loop, keep))
     finally:
         gc.collect(1)  # All that the run made is young.
         if collecting:
             gc.enable()
 
 
-async def _run(seed: int, path: Path, loop: VirtualLoop, keep: int) -> Outcome:
-    world = World(seed, path, loop)
-    try:
-        await world.run()
-    except Deadlock as error:
-        world.auditor.found(everything_ends, str(error))
+async def _run(seed: int, ground: Ground, loop: VirtualLoop, keep: int) -> Outcome:
+    world = World(seed, ground, loop)
+    with _listening(world):
+        try:
+            await world.run()
+        except Deadlock as error:
+            world.auditor.found(everything_ends, str(error))
     trace = world.trace
     return Outcome(
         seed=seed,
@@ -223,4 +288,6 @@ async def _run(seed: int, path: Path, loop: VirtualLoop, keep: int) -> Outcome:
         digest=trace.digest,
         moves=frozenset(world.auditor.moves),
         last_lines=tuple(trace.lines[-keep:]),
+        tests=ground.tests,
+        seen=world.book.seen,
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from towpath_server.core.errors import TowpathError
-from towpath_server.core.records import Replica
+from towpath_server.core.records import Replica, Worker
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
 
@@ -49,6 +49,8 @@ def join(store: Store, now: int, items: Sequence[Join]) -> list[Replica | Towpat
 
 def _join(store: Store, now: int, item: Join) -> Replica | None:
     taken = {replica.replica_id for replica in store.records(Replica)}
+    # Under the number of one that is gone, sessions may wait for somebody to take them over: whoever has it is dead.
+    taken |= {worker.replica_id for worker in store.records(Worker) if worker.session_id}
     for number in range(1, item.most):
         if number in taken:
             continue

@@ -38,9 +38,8 @@ class Address:
 
     def hide(self, text: str) -> str:
         """A text on one line, in which the password is not."""
-        line = " ".join(text.split())
         secret = self._given.get("password")
-        return line.replace(secret, "***") if secret else line
+        return " ".join((text.replace(secret, "***") if secret else text).split())
 
 
 def read(url: str, program: str = "towpath") -> Address:

@@ -21,6 +21,7 @@ class DatabaseClock:
         self._doubt = 0
         self._seen = 0
         self._last = 0
+        self._told = 0
 
     def set(self, there: int, sent: int, received: int) -> None:
         """The database's clock stood at `there` (microseconds) between two readings of `time.monotonic_ns`."""
@@ -37,9 +38,16 @@ class DatabaseClock:
                 self._offset, self._doubt, self._seen = offset, doubt, received
 
     def now(self) -> int:
-        """Microseconds since the epoch. It never goes backwards."""
+        """Microseconds since the epoch. It never goes backwards.
+
+        Where the database's clock was put back, or another server's is behind, it goes on at half its pace until that
+        one is abreast: standing still it would hold up every retry and every timeout.
+        """
         with self._lock:
             if self._offset is None:
                 raise RuntimeError("the database's clock has not been looked at")
-            self._last = max(self._last, time.monotonic_ns() // _MICROSECOND_NS + self._offset)
+            here = time.monotonic_ns() // _MICROSECOND_NS
+            now = max(here + self._offset, self._last + (here - self._told) // 2)
+            if now > self._last:
+                self._last, self._told = now, here
             return self._last

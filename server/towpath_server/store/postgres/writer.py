@@ -147,6 +147,9 @@ class Writer(Connection):
             return False
         if status in ("aborted", "in progress"):
             return False if status == "aborted" else None
+        if not self._count:
+            # It has beaten, deleted or logged at most: nothing proves it, and to do it again is safe.
+            return False
         # After a crash its id may have been given to another: only what it has left behind is proof.
         [[found]] = self._run(_LEFT_BEHIND, bounds).fetchall()
         return True if found else None

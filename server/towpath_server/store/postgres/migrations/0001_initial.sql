@@ -142,6 +142,10 @@ CREATE TABLE attempts (
   outcome smallint CHECK (outcome BETWEEN 1 AND 6),
   failure text COLLATE "C",
   PRIMARY KEY (job_id, number)
+) WITH (
+  autovacuum_vacuum_threshold = 5000,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_insert_scale_factor = 0.05
 );
 
 CREATE TABLE logs (
@@ -153,6 +157,10 @@ CREATE TABLE logs (
   time bigint NOT NULL,
   text text COLLATE "C" NOT NULL,
   PRIMARY KEY (job_id, attempt, "offset")
+) WITH (
+  autovacuum_vacuum_threshold = 5000,
+  autovacuum_vacuum_scale_factor = 0.02,
+  autovacuum_vacuum_insert_scale_factor = 0.05
 );
 
 CREATE TABLE tokens (
