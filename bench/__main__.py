@@ -17,14 +17,18 @@ from bench.figures import Scale
 from bench.peers.peers import SPECS
 from bench.programs import ROOT
 from bench.report import Report
-from bench.rows import PARTS, Measured
+from bench.rows import PARTS, SCALING, Measured
 from bench.runs import Run, go, rounds
+from bench.scaling import page as scaling
 from bench.services import services
 from bench.setup import set_up, version_of
 
 CHART = ROOT / "docs" / "bench.svg"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- drawn by python -m bench --draw -->", "<!-- end of what is drawn -->"
+SCALING_RUN = "scaling"
+#: Peers on the same PostgreSQL.
+BESIDE_SCALING = ("pgqueuer", "procrastinate")
 REPEATS, QUICK_REPEATS = 5, 3
 FULL, QUICK = Scale(), Scale(quick=True, seconds=1.0)
 #: Where there is no terminal to fit into.
@@ -41,7 +45,8 @@ def main() -> None:
     if arguments.resume:
         run = Run.newest()
     else:
-        repeats = arguments.repeats or (QUICK_REPEATS if arguments.quick else REPEATS)
+        few = arguments.quick or SCALING_RUN in arguments.only
+        repeats = arguments.repeats or (QUICK_REPEATS if few else REPEATS)
         run = Run.begin(quick=arguments.quick, repeats=repeats)
     quick = run.about["quick"]
     try:
@@ -49,7 +54,7 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("Stopped. `python -m bench --resume` goes on where it was.")
     report = report_of(run)
-    tables.show(report, console)
+    (scaling.show if scaling.is_one(report) else tables.show)(report, console)
     console.print(f"Kept in {run.file.relative_to(ROOT)}")
     if arguments.json:
         arguments.json.write_text(json.dumps(report.to_json(), indent=2) + "\n", encoding="utf-8")
@@ -57,7 +62,7 @@ def main() -> None:
 
 def report_of(run: Run) -> Report:
     """What a run says so far."""
-    return Report(run.about, tuple(run.rows([*PARTS, *SPECS])), run.left_out())
+    return Report(run.about, tuple(run.rows([*PARTS, *SCALING, *SPECS])), run.left_out())
 
 
 def read(file: Path) -> Report:
@@ -67,7 +72,12 @@ def read(file: Path) -> Report:
 
 def chosen(*, quick: bool, only: Sequence[str]) -> list[Measured]:
     """What a run measures, in the order of a round: a part of Towpath or the toy, then some peers, and so on."""
-    parts: list[Measured] = [*PARTS]
+    named = {spec.name: spec for spec in SPECS}
+    if SCALING_RUN in only:
+        first, *rest = SCALING
+        turns: list[Measured] = [first, *(named[name] for name in BESIDE_SCALING), *rest]
+        return [part for part in turns if not quick or part.quick or part.name in BESIDE_SCALING]
+    parts: list[Measured] = [*PARTS, *(part for part in SCALING if part.name in only)]
     peers: list[Measured] = [*SPECS]
     mixed: list[Measured] = []
     share = -(-len(peers) // len(parts))
@@ -80,9 +90,9 @@ def chosen(*, quick: bool, only: Sequence[str]) -> list[Measured]:
 def measure(run: Run, parts: Sequence[Measured], scale: Scale, console: Console) -> None:
     """Set up what is needed, and go through all rounds that are still to be measured."""
     specs = [spec for spec in SPECS if spec in parts]
-    left_out = set_up(specs, console)
-    with services(sorted({spec.service for spec in specs if spec.service and spec.name not in left_out})) as up:
-        left_out |= {spec.name: up.missing[spec.service] for spec in specs if spec.service in up.missing}
+    left_out = set_up(parts, console)
+    with services(sorted({one.service for one in parts if one.service and one.name not in left_out})) as up:
+        left_out |= {one.name: up.missing[one.service] for one in parts if one.service in up.missing}
         run.set_up({spec.name: version_of(spec) for spec in specs if spec.name not in left_out}, left_out)
         able = [part for part in parts if part.name not in left_out]
         todo = [one for one in rounds(able, run.about["repeats"]) if (one[0], one[1].name) not in run.done]
@@ -94,19 +104,26 @@ def measure(run: Run, parts: Sequence[Measured], scale: Scale, console: Console)
 
 
 def draw(report: Report) -> None:
-    """Write the chart, and the tables into the page."""
+    """Write the chart and the tables into the page, or the table of a run past one machine into its own."""
+    if scaling.is_one(report):
+        _redraw(scaling.PAGE, scaling.markdown(report), scaling.BEGIN, scaling.END)
+        return
     CHART.write_text(chart.draw(report), encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else f"# Performance\n\n{BEGIN}\n{END}\n"
-    PAGE.write_text(drawn_into(page, tables.markdown(report)), encoding="utf-8")
+    _redraw(PAGE, tables.markdown(report), BEGIN, END)
 
 
-def drawn_into(page: str, lines: Sequence[str]) -> str:
+def drawn_into(page: str, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> str:
     """The page with these lines between its markers. ValueError when it has none."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE.name} needs the lines {BEGIN} and {END}.")
-    return "\n".join([before + BEGIN, "", *lines, "", END]) + after
+    before, begins, rest = page.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise ValueError(f"The page needs the lines {begin} and {end}.")
+    return "\n".join([before + begin, "", *lines, "", end]) + after
+
+
+def _redraw(place: Path, lines: Sequence[str], begin: str, end: str) -> None:
+    page = place.read_text(encoding="utf-8") if place.exists() else f"# {place.stem.title()}\n\n{begin}\n{end}\n"
+    place.write_text(drawn_into(page, lines, begin, end), encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -114,7 +131,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="only the essentials, in 3 minutes once it is set up")
     parser.add_argument("--repeats", type=int, help=f"rounds; default {REPEATS}, with --quick {QUICK_REPEATS}")
     parser.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="only this part or peer, or pattern"
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this part or peer, or pattern; scaling: that run",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the newest run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")

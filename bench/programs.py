@@ -1,4 +1,4 @@
-"""The real programs as real processes: a scheduler on fsynced SQLite, and workers; how much CPU and memory they use."""
+"""The real programs as real processes: schedulers, on fsynced SQLite or another store, and workers; what they use."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def scheduler(folder: Path, *arguments: str) -> Iterator[Scheduler]:
-    """A scheduler that is ready, on a free port, with its store and token under `folder`."""
+def scheduler(folder: Path, *arguments: str, store: str = "", name: str = "server") -> Iterator[Scheduler]:
+    """A scheduler that is ready, on a free port, with its token and, where none is named, its store under `folder`."""
     words = [sys.executable, "-m", "towpath_server", "--listen", "127.0.0.1:0", "--config-dir", str(folder / "config")]
-    words += ["--store", f"sqlite:///{folder / 'towpath.db'}", *arguments]
-    with running(words, folder / "server.log") as (process, address):
+    words += ["--store", store or f"sqlite:///{folder / 'towpath.db'}", *arguments]
+    with running(words, folder / f"{name}.log") as (process, address):
         yield Scheduler(process, address, folder)
 
 

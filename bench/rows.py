@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from bench.figures import Measure, Scale
+from bench.peers.peers import POSTGRES
 
 
 class Measured(Protocol):
@@ -28,6 +29,8 @@ class Measured(Protocol):
     def rounds(self) -> int: ...
     @property
     def limit(self) -> float: ...
+    @property
+    def service(self) -> str: ...
     def measures(self) -> tuple[Measure, ...]: ...
     def command(self, scale: Scale) -> Sequence[str]: ...
 
@@ -43,6 +46,8 @@ class Part:
     rounds: int = 1_000
     #: After so many seconds it is ended, and the table lacks its figures of that round.
     limit: float = 60.0
+    #: The server that it needs.
+    service: str = ""
 
     @property
     def name(self) -> str:
@@ -73,4 +78,13 @@ PARTS: tuple[Part, ...] = (
     Part("bench.growth.memory", rounds=1, limit=600),
     # The first run fills five stores with a million jobs each.
     Part("bench.growth.depth", rounds=3, limit=1_800),
+)
+#: Past one machine: a run of its own, with the peers that it is held against, for a page of its own.
+SCALING: tuple[Part, ...] = (
+    Part("bench.scaling.sqlite", quick=True, limit=120),
+    Part("bench.scaling.one", quick=True, limit=120, service=POSTGRES),
+    Part("bench.scaling.three", quick=True, limit=120, service=POSTGRES),
+    # These fill a database with millions of jobs.
+    Part("bench.scaling.depth", rounds=1, limit=1_200, service=POSTGRES),
+    Part("bench.scaling.retention", rounds=1, limit=600, service=POSTGRES),
 )

@@ -108,7 +108,8 @@ def _postgres(folder: Path) -> Iterator[dict[str, str]]:
         words += ["listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         with guarded(words, ask="SIGINT", user=user, cwd=folder, stdout=log, stderr=log) as process:
             _until_up(process, port, log_path)
-            yield {"BENCH_POSTGRES": f"postgresql://bench@127.0.0.1:{port}/postgres"}
+            pid = (folder / "data" / "postmaster.pid").read_text().partition("\n")[0]
+            yield {"BENCH_POSTGRES": f"postgresql://bench@127.0.0.1:{port}/postgres", "BENCH_POSTGRES_PID": pid}
 
 
 def _unprivileged(folder: Path) -> str:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bench.peers.peers import POSTGRES, REDIS, SPECS, Spec
 from bench.programs import HOME
+from bench.rows import Measured
 from bench.services import postgres_programs, redis_program
 
 INSTALL_SECONDS = 300
@@ -23,12 +24,12 @@ SCRATCH_SECONDS = 6 * 3600
 PACKAGES = {REDIS: "redis-server", POSTGRES: "postgresql"}
 
 
-def set_up(specs: Iterable[Spec], console: Console) -> dict[str, str]:
-    """Installs what is not there yet; why peers are left out, by name."""
+def set_up(parts: Sequence[Measured], console: Console) -> dict[str, str]:
+    """Installs what is not there yet; why parts and peers are left out, by name."""
     _clean_scratch()
-    left_out: dict[str, str] = {}
-    wanted = list(specs)
-    reasons = {name: _service(name, console) for name in (REDIS, POSTGRES) if any(s.service == name for s in wanted)}
+    reasons = {name: _service(name, console) for name in (REDIS, POSTGRES) if any(one.service == name for one in parts)}
+    wanted = [spec for spec in SPECS if spec in parts]
+    left_out = {one.name: reason for one in parts if one not in wanted and (reason := reasons.get(one.service))}
     for home in dict.fromkeys(spec.home for spec in wanted):
         requires = dict.fromkeys(package for spec in SPECS if spec.home == home for package in spec.requires)
         failure = _install(home, tuple(requires), console)

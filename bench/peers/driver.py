@@ -15,6 +15,7 @@ from collections.abc import Awaitable
 
 from bench import pace
 from bench.figures import Scale, percentile
+from bench.meter import Reading
 
 BATCH = 100
 WARM = 20
@@ -27,33 +28,43 @@ async def measure(module: str, name: str, many: str, scale: Scale) -> dict[str, 
         importlib.import_module("bench.peers.peer").flush_redis()
     peer = importlib.import_module(f"bench.peers.{module}").Adapter()
 
+    figures: dict[str, float] = {}
+
     async def one_by_one(jobs: int) -> float:
         async def submit() -> None:
             for _ in range(jobs):
                 await peer.submit()
 
-        return await timed(jobs, submit())
+        return await timed("single", jobs, submit())
 
     async def at_once(jobs: int) -> float:
         async def submit() -> None:
             for start in range(0, jobs, BATCH):
                 await peer.submit_many(min(BATCH, jobs - start))
 
-        return await timed(jobs, submit())
+        return await timed(many, jobs, submit())
 
-    async def timed(jobs: int, submitting: Awaitable[None]) -> float:
+    async def timed(name: str, jobs: int, submitting: Awaitable[None]) -> float:
         goal = await peer.done() + jobs
         peer.sent += jobs
-        begun = time.perf_counter()
+        before, begun = await reading(), time.perf_counter()
         await submitting
         await peer.until_done(goal)
-        return time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+        if before is not None and (after := await reading()) is not None:
+            # Of the last run, which is the longest.
+            figures.update(after.since(before, name, jobs, seconds))
+        return seconds
+
+    async def reading() -> Reading | None:
+        number = await peer.transactions()
+        return None if number is None else Reading.now(number)
 
     await peer.open()
     peer.start_worker()
     await one_by_one(WARM)
     idle = await pace.latencies(peer.roundtrip, scale)
-    figures = {"p50": percentile(idle, 0.5), "p99": percentile(idle, 0.99)}
+    figures |= {"p50": percentile(idle, 0.5), "p99": percentile(idle, 0.99)}
     figures["single"] = await pace.rate(one_by_one, scale, first=200)
     if many:
         figures[many] = await pace.rate(at_once, scale, first=500)

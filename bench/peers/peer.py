@@ -62,6 +62,10 @@ class Peer:
         """How many jobs are done: a number that grows with each job, whatever it starts from."""
         raise NotImplementedError
 
+    async def transactions(self) -> int | None:
+        """The answer of a peer's PostgreSQL to `meter.TRANSACTIONS`."""
+        return None
+
     async def until_done(self, goal: int) -> None:
         """Returns when so many jobs are done."""
         while await self.done() < goal:

@@ -29,6 +29,8 @@ class Spec:
     quick: bool = False
     rounds: int = 1_000
     limit: float = 90.0
+    #: It says how many transactions its PostgreSQL had.
+    metered: bool = False
 
     @property
     def python(self) -> Path:
@@ -49,13 +51,20 @@ class Spec:
         """What is measured of it."""
         rates = [("single", "one by one"), *([(self.many, MANY[self.many])] if self.many else [])]
         times = [("p50", "idle latency p50"), ("p99", "idle latency p99")]
+        took = METERED if self.metered else ()
         return (
             *(Measure(f"peer.{self.name}.{key}", f"{self.name}, {words}", "jobs/s") for key, words in rates),
             *(Measure(f"peer.{self.name}.{key}", f"{self.name}, {words}", "ms") for key, words in times),
+            *(
+                Measure(f"peer.{self.name}.{key}.{end}", f"{self.name}, {words}: {what}", unit)
+                for key, words in rates
+                for end, what, unit in took
+            ),
         )
 
 
 BATCHED, PIPELINED = "batched", "pipelined"
+METERED = (("postgres", "PostgreSQL's CPU a job", "us"), ("commits", "transactions that write", "1/s"))
 MANY = {BATCHED: "batches", PIPELINED: "100 submits at once"}
 
 
@@ -68,8 +77,8 @@ SPECS = (
     Spec("taskiq", ("taskiq", "taskiq-redis"), REDIS, "redis streams, 100 at once", PIPELINED),
     Spec("celery", ("celery[redis]",), REDIS, "redis, 2 prefork children", quick=True),
     Spec("rq", ("rq",), REDIS, "redis, SimpleWorker", BATCHED),
-    Spec("pgqueuer", ("pgqueuer", "asyncpg"), POSTGRES, "PostgreSQL, dequeues 100", BATCHED, quick=True),
-    Spec("procrastinate", ("procrastinate", PSYCOPG), POSTGRES, "PostgreSQL, 30 at once", BATCHED),
+    Spec("pgqueuer", ("pgqueuer", "asyncpg"), POSTGRES, "PostgreSQL, dequeues 100", BATCHED, quick=True, metered=True),
+    Spec("procrastinate", ("procrastinate", PSYCOPG), POSTGRES, "PostgreSQL, 30 at once", BATCHED, metered=True),
     Spec("chancy", ("chancy", PSYCOPG), POSTGRES, "PostgreSQL, 30 at once, polls eagerly", BATCHED),
     Spec("huey-sqlite", ("huey",), NOTHING, "SQLite without fsync, 4 threads", module="huey"),
     Spec("dask", ("dask", "distributed"), NOTHING, "in memory, one worker thread", BATCHED),

@@ -11,6 +11,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
+from bench.meter import TRANSACTIONS
 from bench.pace import PAYLOAD
 from bench.peers.peer import EMPTY_POSTGRES, POSTGRES, Peer
 
@@ -40,6 +41,9 @@ class Adapter(Peer):
 
     async def done(self) -> int:
         return self.sent - int(await self._connection.fetchval("select count(*) from pgqueuer"))
+
+    async def transactions(self) -> int | None:
+        return int(await self._connection.fetchval(TRANSACTIONS))
 
     async def result(self, handle: Any) -> None:
         while await self._connection.fetchval("select 1 from pgqueuer where id = $1", handle):

@@ -8,6 +8,7 @@ from typing import Any
 import procrastinate
 import psycopg
 
+from bench.meter import TRANSACTIONS
 from bench.pace import PAYLOAD
 from bench.peers.peer import EMPTY_POSTGRES, POSTGRES, Peer
 
@@ -46,6 +47,9 @@ class Adapter(Peer):
 
     async def done(self) -> int:
         return int(await self._value("select count(*) from procrastinate_jobs where status = 'succeeded'"))
+
+    async def transactions(self) -> int | None:
+        return int(await self._value(TRANSACTIONS))
 
     async def result(self, handle: Any) -> None:
         while await self._value("select status from procrastinate_jobs where id = %s", handle) != "succeeded":
