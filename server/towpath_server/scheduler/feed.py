@@ -20,6 +20,7 @@ from towpath_server.core.records import Head
 from towpath_server.log import Logger
 from towpath_server.scheduler.hearsay import Hearsay
 from towpath_server.scheduler.state import State
+from towpath_server.store.base import Record, RecordKey
 from towpath_server.store.shared import Brief, Listener, News, Notice, SharedStore
 
 log = Logger(__name__)
@@ -50,6 +51,7 @@ class Feed:
         # What was taken in ahead of its time: the sequence by job.
         self._ahead: dict[int, int] = {}
         self._patience = SOON
+        self._records: frozenset[tuple[type[Record], RecordKey]] = frozenset()
         self._wake = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -142,7 +144,9 @@ class Feed:
         if not self._ahead or news.horizon > self._after:
             self._patience = SOON
         self._after = news.horizon
-        return news.more
+        # A small record that was changed here while it was read is as it was read now: another look mends that.
+        records, self._records = self._records, frozenset(news.records)
+        return news.more or not self._records <= records
 
     async def _load(self, job_ids: Sequence[int]) -> dict[int, Job]:
         return await self._state.committer.follow(lambda store: store.load(job_ids)) if job_ids else {}

@@ -101,14 +101,19 @@ class Replicas:
         if beaten.mine is None:
             # It stood still for so long that the others took it for dead: its workers are theirs now.
             log.warning("replica_was_taken_for_dead", replica=self._mine.replica_id)
-            for session in self._state.sessions:
-                self._state.leave(session)
+            self._leave_all()
             await self._join()
+            # Some may have begun meanwhile, under the number that is not this one's any more.
+            self._leave_all()
             return
         self._mine = beaten.mine
         others = [replica for replica in beaten.all if replica.replica_id != self._mine.replica_id]
         self._state.presence = presence.read(others)
         await self._see_to(beaten, self._dead(others, took))
+
+    def _leave_all(self) -> None:
+        for session in self._state.sessions:
+            self._state.leave(session)
 
     def _dead(self, others: Iterable[Replica], took: int) -> list[Replica]:
         """Those that were silent for too long. The last look `took` so long: meanwhile nobody could beat, perhaps."""

@@ -62,6 +62,9 @@ class Workers:
         self._state.absorb(begun.changes)
         for lease in begun.superseded:
             session.order(Directive(DirectiveType.ABANDON, lease.job_id, lease.token, "the lease is over"))
+        if worker.replica_id != self._state.replica_id:
+            # This scheduler was taken for dead meanwhile and has another number: the worker must ask again.
+            self._state.leave(session)
         intervals = self._state.intervals
         return Registered(worker.worker_id, worker.session_id, intervals.heartbeat, intervals.lease_ttl, intervals.poll)
 

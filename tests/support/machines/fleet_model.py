@@ -225,9 +225,9 @@ class Fleet:
             if session.deadline <= self.steady:
                 self.end(session, released=False)
 
-    def restart(self) -> None:
-        """Every session of before lives for one whole lease, and no clock of its jobs runs out sooner."""
-        for session in self.living():
+    def restart(self, sessions: Iterable[Session] | None = None) -> None:
+        """Each of these, or all there are, lives for one whole lease, and no clock of its jobs runs out sooner."""
+        for session in self.living() if sessions is None else sessions:
             session.deadline = self.steady + LEASE_TTL
             for job in self.held_by(session):
                 job.put_off(self.now + LEASE_TTL)

@@ -14,6 +14,7 @@ from support.machines.kinds import KINDS
 from support.machines.life_model import Life
 from support.machines.life_words import FINAL
 from support.machines.running import agree
+from support.machines.several import Several
 from support.machines.stages import START_UP, Lived, lease_of
 from support.stage import START, Stage
 from towpath_server.core.errors import TowpathError
@@ -41,11 +42,14 @@ class Ground(RuleBasedStateMachine):
 
     jobs = Bundle("jobs")
     workers = Bundle("workers")
+    # How long it takes to start (seconds), and how long passes after each verb.
+    start_up = START_UP
+    apart = 0.0
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.lived = [Lived(kind) for kind in KINDS]
+        self.lived = self.new_lives()
         self.fleet = Fleet(now=START)
         self.calls: list[Call] = []
         # By session: its latest poll, and the latest one that was answered, with its leases.
@@ -55,7 +59,11 @@ class Ground(RuleBasedStateMachine):
         self.steps = 0
         for one in self.lived:
             self.loop.run_until_complete(one.start())
-        self.fleet.pass_time(START_UP)
+        self.fleet.pass_time(self.start_up)
+
+    def new_lives(self) -> Sequence[Lived | Several]:
+        """What is held against the model."""
+        return [Lived(kind) for kind in KINDS]
 
     def teardown(self) -> None:
         """Stop all."""
@@ -101,25 +109,32 @@ class Ground(RuleBasedStateMachine):
         take: Callable[[Mapping[str, T]], None] = lambda answers: None,
         *,
         ordered: bool = True,
+        home: Session | None = None,
     ) -> Mapping[str, T]:
-        """Do it on every scheduler. All raise what is expected, or answer; then what they handed out is taken in."""
+        """Do it on every scheduler: all raise what is expected, or answer. Then what they handed out is taken in.
+
+        `home`: whose scheduler it is, where there are several over one store.
+        """
         answers: dict[str, T] = {}
         errors: dict[str, object] = {}
         for one in self.lived:
             errors[one.name] = None
             try:
-                answers[one.name] = self.loop.run_until_complete(_done(verb(one.stage)))
+                answers[one.name] = self.loop.run_until_complete(_done(verb(one.at(home and home.session_id))))
             except TowpathError as error:
                 errors[one.name] = type(error)
         agree("outcome", expected, errors)
         if expected is None:
             take(answers)
         self.settle(ordered=ordered)
+        for one in self.lived:
+            one.hands.move(self.apart)
+        self.fleet.pass_time(self.apart)
         return answers
 
     def ask(self, question: Callable[[Stage], Awaitable[T]]) -> Mapping[str, T]:
         """Every scheduler's answer."""
-        return {one.name: self.loop.run_until_complete(_done(question(one.stage))) for one in self.lived}
+        return {one.name: self.loop.run_until_complete(_done(question(one.at(None)))) for one in self.lived}
 
     def named(self, given: Sequence[T]) -> Mapping[str, T]:
         """By the names of the stores."""

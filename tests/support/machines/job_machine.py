@@ -18,7 +18,6 @@ from support.machines.job_submitters import Submitters
 from support.machines.job_workers import Workers
 from support.machines.life_model import Life
 from support.machines.running import agree
-from support.machines.stages import START_UP
 from support.machines.views import told, wanted
 from support.stage import ADA, BOB, EVE
 from towpath_server.core.errors import Draining
@@ -68,7 +67,7 @@ class JobMachine(Submitters, Workers):
         self.answered.clear()
         self.fleet.pass_time(seconds)
         self.fleet.restart()
-        self.fleet.pass_time(START_UP)
+        self.fleet.pass_time(self.start_up)
 
     # After every step
 
@@ -110,6 +109,12 @@ class JobMachine(Submitters, Workers):
         agree("attempts", known, shown)
 
 
-def run_job_machine(seed: int = running.SEED, examples: int = EXAMPLES, *, shrink: bool = False) -> str | None:
+def run_job_machine(
+    seed: int = running.SEED,
+    examples: int = EXAMPLES,
+    *,
+    shrink: bool = False,
+    machine: type[JobMachine] = JobMachine,
+) -> str | None:
     """What went wrong in so many random scripts, or None."""
-    return running.failure_of(JobMachine, seed, examples, steps=STEPS, shrink=shrink)
+    return running.failure_of(machine, seed, examples, steps=STEPS, shrink=shrink)

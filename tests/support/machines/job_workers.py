@@ -51,7 +51,7 @@ class Workers(Ground):
         expected = None if session.lives else SessionUnknown
         if session.lives:
             self.fleet.end(session, released=True)
-        self.all(lambda stage: stage.scheduler.workers.deregister(*address(session)), expected)
+        self.all(lambda stage: stage.scheduler.workers.deregister(*address(session)), expected, home=session)
 
     @precondition(lambda self: self.seldom())
     @rule(worker=workers, slots=st.integers(1, 3))
@@ -70,7 +70,9 @@ class Workers(Ground):
             agree("the best first", best, {name: [job_id for job_id, _ in some] for name, some in handed.items()})
             self.hand_out(session, poll_id, handed)
 
-        self.all(lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, slots, 0), expected, took)
+        self.all(
+            lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, slots, 0), expected, took, home=session
+        )
 
     @precondition(lambda self: self.served())
     @rule(nth=st.integers(0, 2), starts=st.booleans())
@@ -91,7 +93,9 @@ class Workers(Ground):
         if not session.lives or poll_id == "" or poll_id != self.latest[session.session_id]:
             return
         standing = [lease for lease in handed if lease in self._naming(session, "what it holds")]
-        answers = self.all(lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, 1, 0))
+        answers = self.all(
+            lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, 1, 0), home=session
+        )
         agree("the same poll", standing, {name: leases(jobs) for name, jobs in answers.items()})
 
     @precondition(lambda self: self.calls)
@@ -125,7 +129,8 @@ class Workers(Ground):
         idle = self.idle()
         session = idle[nth % len(idle)]
         poll_id = self.new_poll(session)
-        polls = [one.stage.scheduler.workers.lease(*address(session), poll_id, slots, None) for one in self.lived]
+        stages = [one.at(session.session_id) for one in self.lived]
+        polls = [stage.scheduler.workers.lease(*address(session), poll_id, slots, None) for stage in stages]
         self.calls.append(Call(session, poll_id, slots, [self.loop.create_task(poll) for poll in polls]))
         self.settle()
 
@@ -156,7 +161,7 @@ class Workers(Ground):
         async def tell(stage: Stage) -> int:
             return await stage.scheduler.workers.connect(*address(session)).report(reports)
 
-        self.all(tell)
+        self.all(tell, home=session)
 
     @precondition(lambda self: self.held() or self.seldom())
     @rule(worker=workers, names=v.namings, times=st.integers(1, 3))
@@ -172,7 +177,7 @@ class Workers(Ground):
             async def tell(stage: Stage, beat: Heartbeat = beat) -> None:
                 stage.scheduler.workers.connect(*address(session)).heartbeat(beat)
 
-            self.all(tell)
+            self.all(tell, home=session)
 
     # How
 
@@ -192,6 +197,8 @@ class Workers(Ground):
         def begun(answers: Mapping[str, Registered]) -> None:
             agree("sessions", next(iter(answers.values())), answers)
             given = next(iter(answers.values()))
+            for one in self.lived:
+                one.begun(given.session_id)
             session = Session(
                 number, given.worker_id, given.session_id, who, job_types, cpu, self.fleet.steady + LEASE_TTL
             )

@@ -11,6 +11,7 @@ from support.stage import INTERVALS, Hands, Stage, settled
 from towpath_server.core.job import Job
 from towpath_server.scheduler import Clock, Scheduler
 from towpath_server.store.committer import Committer
+from towpath_server.store.shared import SharedStore
 
 # Seconds: the ids of a new scheduler are ahead of the clock by a millisecond.
 START_UP = 0.002
@@ -47,6 +48,8 @@ class SteadyCommitter(Committer):
         self._started = True
         self._writes = _AtOnce(self._loop, lambda tasks: self._answer(self._commit(tasks)))  # type: ignore[assignment, arg-type]
         self._reads = _AtOnce(self._loop, self._look_at_all)  # type: ignore[assignment]
+        if isinstance(self._store, SharedStore):
+            self._follows = self._reads
 
     def _look_at_all(self, tasks: list[object]) -> None:
         for task in tasks:
@@ -71,8 +74,9 @@ class Lived:
         scheduler = Scheduler(
             self._opened.store, clock=clock, rng=seeded, intervals=INTERVALS, new_committer=SteadyCommitter
         )
+        # Never begun, instead of stopped: the first thing that either does is to look for what is due.
+        scheduler.timers.start = scheduler.retention.start = lambda: None  # type: ignore[method-assign]
         await scheduler.start(first_token=False)
-        await scheduler.timers.stop()
         self.stage = Stage(scheduler, self.hands)
         self.hands.move(START_UP)
 
@@ -87,6 +91,13 @@ class Lived:
         """Stop for good."""
         await self.stage.scheduler.stop()
         self._opened.clear_away()
+
+    def at(self, session_id: str | None) -> Stage:
+        """Where this session lives: there is only one."""
+        return self.stage
+
+    def begun(self, session_id: str) -> None:
+        """The last verb has begun this session."""
 
     async def settle(self, calls: Callable[[], int]) -> None:
         """Until every poll that has no answer is parked, and nothing is being carried out."""
