@@ -13,8 +13,8 @@ import pytest
 
 from support.simulation.world import simulate_on, simulate_replicas
 
-SEEDS = int(os.environ.get("TOWPATH_SIM_SEEDS", "50"))
-ON_POSTGRES = int(os.environ.get("TOWPATH_SIM_SEEDS", "4"))
+SEEDS = int(os.environ.get("TOWPATH_SIM_SEEDS", "40"))
+ON_POSTGRES = int(os.environ.get("TOWPATH_SIM_SEEDS", "3"))
 STORE = os.environ.get("TOWPATH_SIM_STORE", "")
 ONE = os.environ.get("TOWPATH_SIM_SEED")
 AT_ONCE = 10

@@ -71,7 +71,10 @@ class Workers(Ground):
             self.hand_out(session, poll_id, handed)
 
         self.all(
-            lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, slots, 0), expected, took, home=session
+            lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, slots, 0),
+            expected,
+            took,
+            home=session,
         )
 
     @precondition(lambda self: self.served())
@@ -93,9 +96,7 @@ class Workers(Ground):
         if not session.lives or poll_id == "" or poll_id != self.latest[session.session_id]:
             return
         standing = [lease for lease in handed if lease in self._naming(session, "what it holds")]
-        answers = self.all(
-            lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, 1, 0), home=session
-        )
+        answers = self.all(lambda stage: stage.scheduler.workers.lease(*address(session), poll_id, 1, 0), home=session)
         agree("the same poll", standing, {name: leases(jobs) for name, jobs in answers.items()})
 
     @precondition(lambda self: self.calls)
