@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ import pytest
 
 from support import processes
 from support.bare_worker import STARTED, BareWorker, result
-from support.postgres import Postgres, shared
+from support.postgres import Postgres, psycopg, shared
 from towpath.v1 import admin_service_pb2, job_pb2, job_service_pb2
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
 from towpath.v1.job_service_pb2_grpc import JobServiceStub
@@ -25,6 +25,7 @@ from towpath_server import app
 from towpath_server.core.job import DAY
 from towpath_server.scheduler import Scheduler
 from towpath_server.settings import Settings
+from towpath_server.store.base import StoreRefused
 from towpath_server.store.postgres import PostgresStore
 
 
@@ -149,6 +150,23 @@ async def test_of_several_first_starts_one_makes_the_token_that_all_take(
             assert one.scheduler.access.authenticate(secrets[0]).user == "admin"
     finally:
         await asyncio.gather(*(one.stop() for one in running))
+
+
+@pytest.mark.parametrize("connections", [1, 2, 3])
+async def test_too_few_connections_refuse_the_start_and_none_is_kept(
+    tmp_path: Path, url: str, connections: int
+) -> None:
+    settings = Settings.model_validate({"listen": "127.0.0.1:0", "store": url, "config_dir": tmp_path / "config"})
+    name = urlsplit(url).path[1:]
+    with closing(psycopg.connect(url, autocommit=True)) as owner:
+        owner.execute(
+            psycopg.sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(psycopg.sql.Identifier(name), connections)
+        )
+    with pytest.raises(StoreRefused):
+        await app.start(settings)
+    with closing(psycopg.connect(url, autocommit=True)) as owner:
+        owner.execute(psycopg.sql.SQL("ALTER DATABASE {} CONNECTION LIMIT -1").format(psycopg.sql.Identifier(name)))
+    await (await app.start(settings)).stop()
 
 
 async def test_all_go_by_the_clock_of_the_database(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:

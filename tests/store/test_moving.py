@@ -282,6 +282,12 @@ def test_a_target_that_holds_something_is_left_as_it_is(made: Path, url: str) ->
     assert held(url) == before
 
 
+def test_a_target_in_which_its_user_may_make_nothing_is_named(made: Path, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC, pg_database_owner")
+    assert "Make its user the owner" in refusal(made, url)
+
+
 def test_nobody_writes_to_a_source_while_it_moves(made: Path, url: str, tmp_path: Path) -> None:
     move(made, url)
     with opened(url) as archive:

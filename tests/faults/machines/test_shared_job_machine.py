@@ -6,7 +6,7 @@ import pytest
 
 from support.machines import running
 from support.machines import shared_job_machine as machines
-from support.machines.job_machine import run_job_machine
+from support.machines.job_machine import JobMachine, run_job_machine
 
 # It may have to look for the shortest script.
 pytestmark = pytest.mark.timeout(600 * running.TIMES)
@@ -26,7 +26,7 @@ def test_two_schedulers_over_one_store_do_as_the_model_does() -> None:
     ],
     ids=["one", "two"],
 )
-def test_schedulers_over_postgresql_do_as_the_model_does(machine: type[machines.JobMachine], examples: int) -> None:
+def test_schedulers_over_postgresql_do_as_the_model_does(machine: type[JobMachine], examples: int) -> None:
     # Only now: the test is skipped where there is no server.
     from support.postgres_store import place
 

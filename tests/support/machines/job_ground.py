@@ -117,10 +117,11 @@ class Ground(RuleBasedStateMachine):
         """
         answers: dict[str, T] = {}
         errors: dict[str, object] = {}
+        session_id = None if home is None else home.session_id
         for one in self.lived:
             errors[one.name] = None
             try:
-                answers[one.name] = self.loop.run_until_complete(_done(verb(one.at(home and home.session_id))))
+                answers[one.name] = self.loop.run_until_complete(_done(verb(one.at(session_id))))
             except TowpathError as error:
                 errors[one.name] = type(error)
         agree("outcome", expected, errors)

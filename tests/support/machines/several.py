@@ -31,9 +31,10 @@ class Shared:
 def _postgres(hands: Hands) -> Callable[[], Store]:
     # Only now: it needs the driver, and a test that cannot have it is skipped.
     from support import postgres_store
+    from towpath_server.store.postgres import PostgresStore
 
     address = postgres_store.place()
-    return lambda: postgres_store.PostgresStore(address)
+    return lambda: PostgresStore(address)
 
 
 HUB = Shared("hub", lambda hands: Hub(lambda: hands.now).store)
@@ -122,8 +123,14 @@ class Several:
 
     async def replace(self, which: int, *, dies: bool) -> None:
         """One stops, or dies; the other notices and takes over its sessions, and a new one comes."""
-        scheduler, other = self._sides[which].scheduler, self._sides[1 - which]
+        one, other = self._sides[which], self._sides[1 - which]
+        scheduler = one.scheduler
         assert scheduler._replicas is not None
+        # Up to now both were alive, though neither has beaten.
+        for side in (one, other):
+            assert side.scheduler._replicas is not None
+            side.scheduler._replicas._signs.clear()
+            await side.look_round()
         if dies:
             # It does not give back its number.
             scheduler._replicas._mine = None

@@ -17,7 +17,7 @@ from towpath_server.core.errors import Draining
 from towpath_server.core.job import SECOND
 from towpath_server.scheduler import replicas
 
-POSTGRES_EXAMPLES, TWO_EXAMPLES, TWO_ON_POSTGRES_EXAMPLES = 12, 100, 8
+POSTGRES_EXAMPLES, TWO_EXAMPLES, TWO_ON_POSTGRES_EXAMPLES = 8, 90, 5
 
 
 class PostgresJobMachine(JobMachine):
