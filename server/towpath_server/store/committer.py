@@ -104,7 +104,10 @@ class Committer:
     def start(self) -> None:
         """Starts the threads. Called once, inside the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._view, wide_view = self._views = self._store.reader(), self._store.reader()
+        # One after the other: where one of them cannot be had, stop() closes the others.
+        for _ in range(3 if isinstance(self._store, SharedStore) else 2):
+            self._views = (*self._views, self._store.reader())
+        self._view, wide_view, *shared_view = self._views
         self._scans = SimpleQueue()
         self._started = True
         self._threads = (
@@ -118,9 +121,8 @@ class Committer:
                 target=self._serve, args=(self._scans, 1, partial(_looked, wide_view), _tell), name="towpath-scanner"
             ),
         )
-        if isinstance(self._store, SharedStore):
-            self._follows, view = SimpleQueue(), self._store.reader()
-            self._views = (*self._views, view)
+        for view in shared_view:
+            self._follows = SimpleQueue()
             look = (self._follows, 1, partial(_looked, view), _tell)
             self._threads = (*self._threads, Thread(target=self._serve, args=look, name="towpath-follower"))
         for thread in self._threads:

@@ -231,6 +231,8 @@ def _explained(address: Address) -> Iterator[None]:
         if error.__cause__ is not None and not isinstance(error.__cause__, psycopg.Error):
             # It was the other side.
             raise
+        if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
+            raise StoreRefused(refusing.unfit(address, error.__cause__)) from error
         what = "has no room left" if isinstance(error, StoreFull) else "cannot be reached any more"
         raise StoreRefused(f"{address.shown} {what}. Nothing was moved; see to it, and run this again.") from error
     except Contended as error:
