@@ -7,7 +7,6 @@ import gc
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -55,13 +54,18 @@ async def serve(settings: Settings) -> None:
     running = await app.start(settings)
     _greet(running)
     _spare_the_collector()
-    threading.Thread(target=_warm_up, name="towpath-warm-up", daemon=True).start()
+    over = threading.Event()
+    warm = threading.Thread(target=_warm_up, args=(over,), name="towpath-warm-up", daemon=True)
+    warm.start()
     watch = StallWatch(running.server.serving)
     watch.start()
     await stop.wait()
     log.say("towpath-server is stopping: what was acknowledged is on disk.")
     await running.stop()
     watch.stop()
+    # Cut off inside a library's own code by the end of the process, it would take the process down with it.
+    over.set()
+    await asyncio.to_thread(warm.join)
 
 
 def _spare_the_collector() -> None:
@@ -71,10 +75,11 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECTOR)
 
 
-def _warm_up() -> None:
+def _warm_up(over: threading.Event) -> None:
     """Have ready what the first calls need, then what the first mistakes will need."""
     rules.prepare()
-    time.sleep(LATER)
+    if over.wait(LATER):
+        return
     rules.validator()
     log.ready()
 

@@ -30,6 +30,9 @@ MOST = 1000
 MOST_WHOLE = 100
 # How long to wait for a notice (seconds): a lost one costs so much.
 LOOK = 1.0
+# How long the thread that listens does nothing else, and how long it may take to end: its line may be dead.
+LISTEN = 0.25
+HANG_UP = 2.0
 # After how long to look first whether what was not settled is (seconds), and twice as long each time that it is not.
 SOON = 0.005
 # All lanes are looked through this often (seconds): what a scheduler let go of when it died is in no news.
@@ -56,6 +59,7 @@ class Feed:
         self._waiting: list[asyncio.Future[None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._listening = False
+        self._listener: Thread | None = None
         # The store does not answer: an outage is logged once.
         self._failing = False
         state.on_catch_up(self.catch_up)
@@ -77,6 +81,8 @@ class Feed:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._listener is not None:
+            await asyncio.to_thread(self._listener.join, HANG_UP)
         self._release(self._waiting)
 
     async def catch_up(self) -> None:
@@ -205,8 +211,8 @@ class Feed:
             self._state.effects.offer(self._state.board.compare(lanes))
 
     def _begin_to_listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        # It may wait on a line that is dead: nobody waits for it.
-        Thread(target=self._listen, args=(loop,), name="towpath-listener", daemon=True).start()
+        self._listener = Thread(target=self._listen, args=(loop,), name="towpath-listener", daemon=True)
+        self._listener.start()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         listener: Listener | None = None
@@ -214,7 +220,7 @@ class Feed:
             try:
                 if listener is None:
                     listener = self._store.listener()
-                notice = listener.wait(LOOK)
+                notice = listener.wait(LISTEN)
             except StoreUnavailable:
                 sleep(PAUSE)
                 continue

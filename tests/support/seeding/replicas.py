@@ -130,7 +130,7 @@ def moved_workers_stay() -> Iterator[None]:
         yield
 
 
-@bug("a session is ended by a scheduler that does not have it any more", shared=True, first_seed=11)
+@bug("a session is ended by a scheduler that does not have it any more", shared=True, first_seed=540)
 def end_takes_from_others() -> Iterator[None]:
     def careless(store: Store, now: int, items: Sequence[sessions.End]) -> Any:
         known = {worker.worker_id: worker for worker in store.records(Worker)}
