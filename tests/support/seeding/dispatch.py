@@ -27,7 +27,7 @@ def lose_a_wake_up() -> Iterator[None]:
         yield
 
 
-@bug("a poll that was woken and takes nothing lets nobody else know", first_seed=270)
+@bug("a poll that was woken and takes nothing lets nobody else know", first_seed=273)
 def wake_up_is_not_passed_on() -> Iterator[None]:
     with patch.object(Workers, "_pass_on", lambda self, session: None):
         yield

@@ -39,7 +39,7 @@ def ignore_heartbeats() -> Iterator[None]:
         yield
 
 
-@bug("the lease of a dead worker is never ended")
+@bug("the lease of a dead worker is never ended", first_seed=2)
 def dead_sessions_live_on() -> Iterator[None]:
     async def nothing(self: Workers) -> None:
         return None
@@ -63,7 +63,7 @@ def old_session_is_forgotten() -> Iterator[None]:
         yield
 
 
-@bug("a worker that comes back loses the lease of a job of which it also names an older lease", first_seed=110)
+@bug("a worker that comes back loses the lease of a job of which it also names an older lease", first_seed=131)
 def leases_are_named_by_job() -> Iterator[None]:
     begin = sessions._begin
 

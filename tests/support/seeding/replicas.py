@@ -58,7 +58,7 @@ def own_changes_are_not_watched() -> Iterator[None]:
         yield
 
 
-@bug("a notice that is lost is never made up for", shared=True, first_seed=8)
+@bug("a notice that is lost is never made up for", shared=True, first_seed=137)
 def lost_notices_are_lost() -> Iterator[None]:
     with patch.object(feed, "LOOK", 1e6):
         yield
@@ -67,7 +67,7 @@ def lost_notices_are_lost() -> Iterator[None]:
 @bug(
     "a watch that goes on at another scheduler does not wait for what that one has not heard of",
     shared=True,
-    first_seed=15,
+    first_seed=23,
 )
 def resumed_watch_does_not_catch_up() -> Iterator[None]:
     async def nothing(self: State) -> None:
@@ -77,7 +77,7 @@ def resumed_watch_does_not_catch_up() -> Iterator[None]:
         yield
 
 
-@bug("a cancel does not reach a worker that is connected to another scheduler", shared=True, first_seed=24)
+@bug("a cancel does not reach a worker that is connected to another scheduler", shared=True, first_seed=41)
 def cancel_stays_at_home() -> Iterator[None]:
     hear = Effects.hear
 
@@ -92,7 +92,7 @@ def cancel_stays_at_home() -> Iterator[None]:
 @bug(
     "what another scheduler did to a lease is not seen in a change of one's own that follows",
     shared=True,
-    first_seed=21,
+    first_seed=52,
 )
 def own_changes_hide_others() -> Iterator[None]:
     hear, leases = Effects.hear, Effects._leases
@@ -105,7 +105,11 @@ def own_changes_hide_others() -> Iterator[None]:
         yield
 
 
-@bug("the sweep of all lanes takes back what was promised for a job on its way into the store", shared=True)
+@bug(
+    "the sweep of all lanes takes back what was promised for a job on its way into the store",
+    shared=True,
+    first_seed=11,
+)
 def sweep_forgets_a_push() -> Iterator[None]:
     def compare(self: Board, lanes: Mapping[Lane, Head | None]) -> dict[int, int]:
         for lane, head in lanes.items():
@@ -118,7 +122,7 @@ def sweep_forgets_a_push() -> Iterator[None]:
         yield
 
 
-@bug("a queue that is paused at one scheduler goes on at the others", shared=True)
+@bug("a queue that is paused at one scheduler goes on at the others", shared=True, first_seed=3)
 def pause_stays_at_home() -> Iterator[None]:
     with _deaf_to(Queue):
         yield
@@ -130,7 +134,7 @@ def moved_workers_stay() -> Iterator[None]:
         yield
 
 
-@bug("a session is ended by a scheduler that does not have it any more", shared=True, first_seed=540)
+@bug("a session is ended by a scheduler that does not have it any more", shared=True, first_seed=545)
 def end_takes_from_others() -> Iterator[None]:
     def careless(store: Store, now: int, items: Sequence[sessions.End]) -> Any:
         known = {worker.worker_id: worker for worker in store.records(Worker)}
@@ -141,7 +145,7 @@ def end_takes_from_others() -> Iterator[None]:
         yield
 
 
-@bug("the end of an old session takes its worker's new one with it", shared=True, first_seed=106)
+@bug("the end of an old session takes its worker's new one with it", shared=True, first_seed=113)
 def end_takes_the_next_session() -> Iterator[None]:
     def careless(store: Store, now: int, items: Sequence[sessions.End]) -> Any:
         ended = sessions.end(store, now, items)
@@ -156,7 +160,7 @@ def end_takes_the_next_session() -> Iterator[None]:
 @bug(
     "sessions are adopted that somebody else has adopted already, or whose worker has gone elsewhere",
     shared=True,
-    first_seed=72,
+    first_seed=105,
 )
 def adopt_without_a_look() -> Iterator[None]:
     def greedy(store: Store, now: int, items: Sequence[sessions.Adopt]) -> Any:
@@ -174,7 +178,7 @@ def adopt_without_a_look() -> Iterator[None]:
 @bug(
     "adopted sessions are nobody's in memory: the dead workers among them hold their jobs for ever",
     shared=True,
-    first_seed=11,
+    first_seed=37,
 )
 def adopted_sessions_are_forgotten() -> Iterator[None]:
     async def nothing(self: workers.Workers, adopted: Any) -> None:
@@ -184,19 +188,19 @@ def adopted_sessions_are_forgotten() -> Iterator[None]:
         yield
 
 
-@bug("an adopted session's clocks get no grace", shared=True, first_seed=22)
+@bug("an adopted session's clocks get no grace", shared=True, first_seed=51)
 def adoption_grants_no_grace() -> Iterator[None]:
     with patch.object(expire, "postpone", lambda job, until: job):
         yield
 
 
-@bug("a scheduler is taken for dead after one beat that did not come", shared=True, first_seed=14)
+@bug("a scheduler is taken for dead after one beat that did not come", shared=True, first_seed=37)
 def dead_after_one_beat() -> Iterator[None]:
     with patch.object(replicas, "DEAD", SECOND // 2):
         yield
 
 
-@bug("a scheduler that was taken for dead is buried though it beats again", shared=True, first_seed=65)
+@bug("a scheduler that was taken for dead is buried though it beats again", shared=True, first_seed=201)
 def buried_alive() -> Iterator[None]:
     def hasty(store: Store, now: int, items: Sequence[numbers.Bury]) -> Any:
         for item in items:

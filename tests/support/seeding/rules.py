@@ -55,7 +55,7 @@ def revive_a_final_job() -> Iterator[None]:
         yield
 
 
-@bug("a cancel of a job that was offered and not confirmed is forgotten")
+@bug("a cancel of a job that was offered and not confirmed is forgotten", first_seed=29)
 def cancel_lost_in_a_race() -> Iterator[None]:
     cancel = lifecycle._cancel
 
@@ -66,7 +66,7 @@ def cancel_lost_in_a_race() -> Iterator[None]:
         yield
 
 
-@bug("what fails while it is being cancelled is tried again")
+@bug("what fails while it is being cancelled is tried again", first_seed=6)
 def cancelled_job_is_retried() -> Iterator[None]:
     def failed(job: Job, event: Any, now: int) -> Job:
         if job.state is JobState.FAILED:
