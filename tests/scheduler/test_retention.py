@@ -9,6 +9,7 @@ import pytest
 from support.stage import ADA, EVE, Stage, stage
 from towpath_server.core.errors import Draining, StoreUnavailable
 from towpath_server.core.job import SECOND, Job, JobState, Timeouts
+from towpath_server.scheduler import retention
 from towpath_server.scheduler.messages import JobFilter
 from towpath_server.scheduler.retention import STEP
 from towpath_server.scheduler.transactions.purge import SWEEP, Sweep
@@ -126,3 +127,25 @@ async def test_a_job_that_is_retried_meanwhile_stays() -> None:
         await s.scheduler.jobs.retry(ADA, back.job_id)
         await s.scheduler.jobs._state.committer.submit(SWEEP, seen)
         assert await left(s) == [back.job_id]
+
+
+async def test_a_step_that_waited_for_the_store_is_not_followed_by_as_long_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    class Slow(Watched):
+        def delete(self, job_ids: Sequence[int]) -> None:
+            s.hands.steady += 10 * SECOND
+            super().delete(job_ids)
+
+    async with stage(Slow()) as s:
+        await over(s, 1)
+        s.hands.move(61)
+        monkeypatch.setattr("towpath_server.scheduler.retention.asyncio.sleep", sleep)
+        await s.scheduler.retention.run_due()
+        monkeypatch.undo()
+        assert pauses == [retention.MOST_REST / SECOND]

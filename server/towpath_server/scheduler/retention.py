@@ -17,9 +17,11 @@ log = Logger(__name__)
 
 # Jobs in a step: their rows are a few milliseconds of the writer's time.
 STEP = 100
-# How long to pause after a step, as a multiple of what it took, and at least (microseconds).
+# How long to pause after a step, as a multiple of what it took, at least and at most (microseconds): one that waited
+# for a store that stood still took long, and was no work.
 REST = 1
 LEAST_REST = SECOND // 200
+MOST_REST = SECOND
 # How many jobs a look at the store brings to those who delete what they see.
 PAGE = 1000
 # How long to leave a store alone that did not answer (seconds), and what another scheduler deletes (microseconds).
@@ -93,7 +95,7 @@ class Retention:
 
     async def _rest(self, begun: int) -> None:
         took = self._state.clock.steady() - begun
-        await asyncio.sleep(max(REST * took, LEAST_REST) / SECOND)
+        await asyncio.sleep(min(max(REST * took, LEAST_REST), MOST_REST) / SECOND)
 
     async def _run(self) -> None:
         while True:
