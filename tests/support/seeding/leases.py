@@ -56,10 +56,17 @@ def impatient_with_heartbeats() -> Iterator[None]:
 
 @bug("what the session before held is left to nobody when a worker comes back")
 def old_session_is_forgotten() -> Iterator[None]:
-    begin = sessions._begin
-    with patch.object(
-        sessions, "_begin", lambda store, now, item: begin(store, now, replace(item, old_session_id="", held=()))
-    ):
+    begin, stored = sessions._begin, sessions._stored
+
+    def without_session(store: Any, worker_id: int) -> Any:
+        known = stored(store, worker_id)
+        return known and replace(known, session_id="")
+
+    def forgetful(store: Any, now: int, item: Any) -> Any:
+        with patch.object(sessions, "_stored", without_session):
+            return begin(store, now, replace(item, held=()))
+
+    with patch.object(sessions, "_begin", forgetful):
         yield
 
 
