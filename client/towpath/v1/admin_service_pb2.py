@@ -27,25 +27,51 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from towpath.v1 import job_service_pb2 as towpath_dot_v1_dot_job__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowpath/v1/admin_service.proto\x12\ntowpath.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctowpath/v1/job_service.proto\"\x16\n\x14GetServerInfoRequest\"\xd1\x01\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12!\n\x0cscheduler_id\x18\x02 \x01(\tR\x0bschedulerId\x12\x14\n\x05store\x18\x03 \x01(\tR\x05store\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12*\n\x11max_message_bytes\x18\x05 \x01(\x05R\x0fmaxMessageBytes\"\x11\n\x0fGetStatsRequest\"\xe3\x02\n\x10GetStatsResponse\x12\x31\n\x06states\x18\x01 \x03(\x0b\x32\x19.towpath.v1.JobStateCountR\x06states\x12\x1f\n\x0btotal_count\x18\x02 \x01(\x05R\ntotalCount\x12!\n\x0cworker_count\x18\x03 \x01(\x05R\x0bworkerCount\x12\x1d\n\nslot_count\x18\x04 \x01(\x05R\tslotCount\x12+\n\x0f\x66ree_slot_count\x18\x05 \x01(\x05H\x00R\rfreeSlotCount\x88\x01\x01\x12/\n\x11parked_poll_count\x18\x06 \x01(\x05H\x01R\x0fparkedPollCount\x88\x01\x01\x12\x31\n\x06uptime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06uptimeB\x12\n\x10_free_slot_countB\x14\n\x12_parked_poll_count\"J\n\x12\x43leanupJobsRequest\x12\x34\n\x07min_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x06minAge\":\n\x13\x43leanupJobsResponse\x12#\n\rdeleted_count\x18\x01 \x01(\x05R\x0c\x64\x65letedCount2\xfb\x01\n\x0c\x41\x64minService\x12T\n\rGetServerInfo\x12 .towpath.v1.GetServerInfoRequest\x1a!.towpath.v1.GetServerInfoResponse\x12\x45\n\x08GetStats\x12\x1b.towpath.v1.GetStatsRequest\x1a\x1c.towpath.v1.GetStatsResponse\x12N\n\x0b\x43leanupJobs\x12\x1e.towpath.v1.CleanupJobsRequest\x1a\x1f.towpath.v1.CleanupJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowpath/v1/admin_service.proto\x12\ntowpath.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctowpath/v1/job_service.proto\"\x16\n\x14GetServerInfoRequest\"\x8e\x02\n\x15GetServerInfoResponse\x12\x18\n\x07version\x18\x01 \x01(\tR\x07version\x12!\n\x0cscheduler_id\x18\x02 \x01(\tR\x0bschedulerId\x12\x14\n\x05store\x18\x03 \x01(\tR\x05store\x12\x39\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12*\n\x11max_message_bytes\x18\x05 \x01(\x05R\x0fmaxMessageBytes\x12;\n\x0bserver_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nserverTime\"\x11\n\x0fGetStatsRequest\"\xe3\x02\n\x10GetStatsResponse\x12\x31\n\x06states\x18\x01 \x03(\x0b\x32\x19.towpath.v1.JobStateCountR\x06states\x12\x1f\n\x0btotal_count\x18\x02 \x01(\x05R\ntotalCount\x12!\n\x0cworker_count\x18\x03 \x01(\x05R\x0bworkerCount\x12\x1d\n\nslot_count\x18\x04 \x01(\x05R\tslotCount\x12+\n\x0f\x66ree_slot_count\x18\x05 \x01(\x05H\x00R\rfreeSlotCount\x88\x01\x01\x12/\n\x11parked_poll_count\x18\x06 \x01(\x05H\x01R\x0fparkedPollCount\x88\x01\x01\x12\x31\n\x06uptime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationR\x06uptimeB\x12\n\x10_free_slot_countB\x14\n\x12_parked_poll_count\"J\n\x12\x43leanupJobsRequest\x12\x34\n\x07min_age\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x06minAge\":\n\x13\x43leanupJobsResponse\x12#\n\rdeleted_count\x18\x01 \x01(\x05R\x0c\x64\x65letedCount\"\xee\x02\n\nAuditEvent\x12\x19\n\x08\x65vent_id\x18\x01 \x01(\x03R\x07\x65ventId\x12\x39\n\nevent_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\teventTime\x12\x16\n\x06\x61\x63tion\x18\x03 \x01(\tR\x06\x61\x63tion\x12\x16\n\x06tenant\x18\x04 \x01(\tR\x06tenant\x12\x12\n\x04user\x18\x05 \x01(\tR\x04user\x12\x19\n\x08token_id\x18\x06 \x01(\tR\x07tokenId\x12\x16\n\x06origin\x18\x07 \x01(\tR\x06origin\x12\x18\n\x07subject\x18\x08 \x01(\tR\x07subject\x12=\n\x07\x64\x65tails\x18\t \x03(\x0b\x32#.towpath.v1.AuditEvent.DetailsEntryR\x07\x64\x65tails\x1a:\n\x0c\x44\x65tailsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xa4\x01\n\x16ListAuditEventsRequest\x12\x18\n\x06\x61\x63tion\x18\x01 \x01(\tB\x00R\x06\x61\x63tion\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\x12\x1a\n\x07subject\x18\x03 \x01(\tB\x00R\x07subject\x12\x1d\n\tpage_size\x18\x04 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x05 \x01(\tB\x00R\tpageToken\"q\n\x17ListAuditEventsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x16.towpath.v1.AuditEventR\x06\x65vents\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x81\x03\n\x05Quota\x12\x18\n\x06tenant\x18\x01 \x01(\tB\x00R\x06tenant\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\x12$\n\nmax_queued\x18\x03 \x01(\x05\x42\x00H\x00R\tmaxQueued\x88\x01\x01\x12&\n\x0bmax_running\x18\x04 \x01(\x05\x42\x00H\x01R\nmaxRunning\x88\x01\x01\x12<\n\x17max_requests_per_minute\x18\x05 \x01(\x05\x42\x00H\x02R\x14maxRequestsPerMinute\x88\x01\x01\x12/\n\x10max_result_bytes\x18\x06 \x01(\x03\x42\x00H\x03R\x0emaxResultBytes\x88\x01\x01\x12)\n\rmax_log_bytes\x18\x07 \x01(\x03\x42\x00H\x04R\x0bmaxLogBytes\x88\x01\x01\x42\r\n\x0b_max_queuedB\x0e\n\x0c_max_runningB\x1a\n\x18_max_requests_per_minuteB\x13\n\x11_max_result_bytesB\x10\n\x0e_max_log_bytes\"\xbb\x01\n\x08QuotaUse\x12\'\n\x05quota\x18\x01 \x01(\x0b\x32\x11.towpath.v1.QuotaR\x05quota\x12!\n\x0cqueued_count\x18\x02 \x01(\x05R\x0bqueuedCount\x12#\n\rrunning_count\x18\x03 \x01(\x05R\x0crunningCount\x12!\n\x0cresult_bytes\x18\x04 \x01(\x03R\x0bresultBytes\x12\x1b\n\tlog_bytes\x18\x05 \x01(\x03R\x08logBytes\"S\n\x11ListQuotasRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"j\n\x12ListQuotasResponse\x12,\n\x06quotas\x18\x01 \x03(\x0b\x32\x14.towpath.v1.QuotaUseR\x06quotas\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"<\n\x0fSetQuotaRequest\x12)\n\x05quota\x18\x01 \x01(\x0b\x32\x11.towpath.v1.QuotaB\x00R\x05quota\";\n\x10SetQuotaResponse\x12\'\n\x05quota\x18\x01 \x01(\x0b\x32\x11.towpath.v1.QuotaR\x05quota\"D\n\x12\x44\x65leteQuotaRequest\x12\x18\n\x06tenant\x18\x01 \x01(\tB\x00R\x06tenant\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\"\x15\n\x13\x44\x65leteQuotaResponse2\xbb\x04\n\x0c\x41\x64minService\x12T\n\rGetServerInfo\x12 .towpath.v1.GetServerInfoRequest\x1a!.towpath.v1.GetServerInfoResponse\x12\x45\n\x08GetStats\x12\x1b.towpath.v1.GetStatsRequest\x1a\x1c.towpath.v1.GetStatsResponse\x12N\n\x0b\x43leanupJobs\x12\x1e.towpath.v1.CleanupJobsRequest\x1a\x1f.towpath.v1.CleanupJobsResponse\x12Z\n\x0fListAuditEvents\x12\".towpath.v1.ListAuditEventsRequest\x1a#.towpath.v1.ListAuditEventsResponse\x12K\n\nListQuotas\x12\x1d.towpath.v1.ListQuotasRequest\x1a\x1e.towpath.v1.ListQuotasResponse\x12\x45\n\x08SetQuota\x12\x1b.towpath.v1.SetQuotaRequest\x1a\x1c.towpath.v1.SetQuotaResponse\x12N\n\x0b\x44\x65leteQuota\x12\x1e.towpath.v1.DeleteQuotaRequest\x1a\x1f.towpath.v1.DeleteQuotaResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'towpath.v1.admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_AUDITEVENT_DETAILSENTRY']._loaded_options = None
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_GETSERVERINFOREQUEST']._serialized_start=141
   _globals['_GETSERVERINFOREQUEST']._serialized_end=163
   _globals['_GETSERVERINFORESPONSE']._serialized_start=166
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=375
-  _globals['_GETSTATSREQUEST']._serialized_start=377
-  _globals['_GETSTATSREQUEST']._serialized_end=394
-  _globals['_GETSTATSRESPONSE']._serialized_start=397
-  _globals['_GETSTATSRESPONSE']._serialized_end=752
-  _globals['_CLEANUPJOBSREQUEST']._serialized_start=754
-  _globals['_CLEANUPJOBSREQUEST']._serialized_end=828
-  _globals['_CLEANUPJOBSRESPONSE']._serialized_start=830
-  _globals['_CLEANUPJOBSRESPONSE']._serialized_end=888
-  _globals['_ADMINSERVICE']._serialized_start=891
-  _globals['_ADMINSERVICE']._serialized_end=1142
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=436
+  _globals['_GETSTATSREQUEST']._serialized_start=438
+  _globals['_GETSTATSREQUEST']._serialized_end=455
+  _globals['_GETSTATSRESPONSE']._serialized_start=458
+  _globals['_GETSTATSRESPONSE']._serialized_end=813
+  _globals['_CLEANUPJOBSREQUEST']._serialized_start=815
+  _globals['_CLEANUPJOBSREQUEST']._serialized_end=889
+  _globals['_CLEANUPJOBSRESPONSE']._serialized_start=891
+  _globals['_CLEANUPJOBSRESPONSE']._serialized_end=949
+  _globals['_AUDITEVENT']._serialized_start=952
+  _globals['_AUDITEVENT']._serialized_end=1318
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_start=1260
+  _globals['_AUDITEVENT_DETAILSENTRY']._serialized_end=1318
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_start=1321
+  _globals['_LISTAUDITEVENTSREQUEST']._serialized_end=1485
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_start=1487
+  _globals['_LISTAUDITEVENTSRESPONSE']._serialized_end=1600
+  _globals['_QUOTA']._serialized_start=1603
+  _globals['_QUOTA']._serialized_end=1988
+  _globals['_QUOTAUSE']._serialized_start=1991
+  _globals['_QUOTAUSE']._serialized_end=2178
+  _globals['_LISTQUOTASREQUEST']._serialized_start=2180
+  _globals['_LISTQUOTASREQUEST']._serialized_end=2263
+  _globals['_LISTQUOTASRESPONSE']._serialized_start=2265
+  _globals['_LISTQUOTASRESPONSE']._serialized_end=2371
+  _globals['_SETQUOTAREQUEST']._serialized_start=2373
+  _globals['_SETQUOTAREQUEST']._serialized_end=2433
+  _globals['_SETQUOTARESPONSE']._serialized_start=2435
+  _globals['_SETQUOTARESPONSE']._serialized_end=2494
+  _globals['_DELETEQUOTAREQUEST']._serialized_start=2496
+  _globals['_DELETEQUOTAREQUEST']._serialized_end=2564
+  _globals['_DELETEQUOTARESPONSE']._serialized_start=2566
+  _globals['_DELETEQUOTARESPONSE']._serialized_end=2587
+  _globals['_ADMINSERVICE']._serialized_start=2590
+  _globals['_ADMINSERVICE']._serialized_end=3161
 # @@protoc_insertion_point(module_scope)

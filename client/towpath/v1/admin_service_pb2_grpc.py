@@ -50,6 +50,26 @@ class AdminServiceStub(object):
                 request_serializer=towpath_dot_v1_dot_admin__service__pb2.CleanupJobsRequest.SerializeToString,
                 response_deserializer=towpath_dot_v1_dot_admin__service__pb2.CleanupJobsResponse.FromString,
                 _registered_method=True)
+        self.ListAuditEvents = channel.unary_unary(
+                '/towpath.v1.AdminService/ListAuditEvents',
+                request_serializer=towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
+                _registered_method=True)
+        self.ListQuotas = channel.unary_unary(
+                '/towpath.v1.AdminService/ListQuotas',
+                request_serializer=towpath_dot_v1_dot_admin__service__pb2.ListQuotasRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_admin__service__pb2.ListQuotasResponse.FromString,
+                _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/towpath.v1.AdminService/SetQuota',
+                request_serializer=towpath_dot_v1_dot_admin__service__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_admin__service__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.DeleteQuota = channel.unary_unary(
+                '/towpath.v1.AdminService/DeleteQuota',
+                request_serializer=towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -77,6 +97,34 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditEvents(self, request, context):
+        """Who did what: tokens, roles, refused logins, cancellations, workers, quotas. The newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotas(self, request, context):
+        """Quotas, and what of them is in use. Admins of the tenant `default` see all, others their own tenant's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetQuota(self, request, context):
+        """Sets what a tenant, or a user of it, may have. For admins of the tenant `default`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteQuota(self, request, context):
+        """Takes a quota away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +142,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CleanupJobs,
                     request_deserializer=towpath_dot_v1_dot_admin__service__pb2.CleanupJobsRequest.FromString,
                     response_serializer=towpath_dot_v1_dot_admin__service__pb2.CleanupJobsResponse.SerializeToString,
+            ),
+            'ListAuditEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEvents,
+                    request_deserializer=towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.SerializeToString,
+            ),
+            'ListQuotas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotas,
+                    request_deserializer=towpath_dot_v1_dot_admin__service__pb2.ListQuotasRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_admin__service__pb2.ListQuotasResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=towpath_dot_v1_dot_admin__service__pb2.SetQuotaRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_admin__service__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'DeleteQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteQuota,
+                    request_deserializer=towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +246,114 @@ class AdminService(object):
             '/towpath.v1.AdminService/CleanupJobs',
             towpath_dot_v1_dot_admin__service__pb2.CleanupJobsRequest.SerializeToString,
             towpath_dot_v1_dot_admin__service__pb2.CleanupJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AdminService/ListAuditEvents',
+            towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsRequest.SerializeToString,
+            towpath_dot_v1_dot_admin__service__pb2.ListAuditEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AdminService/ListQuotas',
+            towpath_dot_v1_dot_admin__service__pb2.ListQuotasRequest.SerializeToString,
+            towpath_dot_v1_dot_admin__service__pb2.ListQuotasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AdminService/SetQuota',
+            towpath_dot_v1_dot_admin__service__pb2.SetQuotaRequest.SerializeToString,
+            towpath_dot_v1_dot_admin__service__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AdminService/DeleteQuota',
+            towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaRequest.SerializeToString,
+            towpath_dot_v1_dot_admin__service__pb2.DeleteQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

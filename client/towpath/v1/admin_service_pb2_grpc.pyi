@@ -39,6 +39,14 @@ class AdminServiceStub:
     """What it holds and does."""
     CleanupJobs: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CleanupJobsRequest, _admin_service_pb2.CleanupJobsResponse]
     """Deletes final jobs of the caller's tenant before their time."""
+    ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEventsRequest, _admin_service_pb2.ListAuditEventsResponse]
+    """Who did what: tokens, roles, refused logins, cancellations, workers, quotas. The newest first."""
+    ListQuotas: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]
+    """Quotas, and what of them is in use. Admins of the tenant `default` see all, others their own tenant's."""
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]
+    """Sets what a tenant, or a user of it, may have. For admins of the tenant `default`."""
+    DeleteQuota: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]
+    """Takes a quota away."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -51,6 +59,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What it holds and does."""
     CleanupJobs: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CleanupJobsRequest, _admin_service_pb2.CleanupJobsResponse]  # type: ignore[assignment]
     """Deletes final jobs of the caller's tenant before their time."""
+    ListAuditEvents: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListAuditEventsRequest, _admin_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
+    """Who did what: tokens, roles, refused logins, cancellations, workers, quotas. The newest first."""
+    ListQuotas: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListQuotasRequest, _admin_service_pb2.ListQuotasResponse]  # type: ignore[assignment]
+    """Quotas, and what of them is in use. Admins of the tenant `default` see all, others their own tenant's."""
+    SetQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetQuotaRequest, _admin_service_pb2.SetQuotaResponse]  # type: ignore[assignment]
+    """Sets what a tenant, or a user of it, may have. For admins of the tenant `default`."""
+    DeleteQuota: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteQuotaRequest, _admin_service_pb2.DeleteQuotaResponse]  # type: ignore[assignment]
+    """Takes a quota away."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The scheduler itself, for those who run it."""
@@ -78,5 +94,37 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CleanupJobsResponse, _abc.Awaitable[_admin_service_pb2.CleanupJobsResponse]]:
         """Deletes final jobs of the caller's tenant before their time."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEvents(
+        self,
+        request: _admin_service_pb2.ListAuditEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_admin_service_pb2.ListAuditEventsResponse]]:
+        """Who did what: tokens, roles, refused logins, cancellations, workers, quotas. The newest first."""
+
+    @_abc_1.abstractmethod
+    def ListQuotas(
+        self,
+        request: _admin_service_pb2.ListQuotasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.ListQuotasResponse, _abc.Awaitable[_admin_service_pb2.ListQuotasResponse]]:
+        """Quotas, and what of them is in use. Admins of the tenant `default` see all, others their own tenant's."""
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _admin_service_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetQuotaResponse, _abc.Awaitable[_admin_service_pb2.SetQuotaResponse]]:
+        """Sets what a tenant, or a user of it, may have. For admins of the tenant `default`."""
+
+    @_abc_1.abstractmethod
+    def DeleteQuota(
+        self,
+        request: _admin_service_pb2.DeleteQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteQuotaResponse, _abc.Awaitable[_admin_service_pb2.DeleteQuotaResponse]]:
+        """Takes a quota away."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,35 +24,48 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from towpath.v1 import worker_pb2 as towpath_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtowpath/v1/auth_service.proto\x12\ntowpath.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x02\n\x05Token\x12\x19\n\x08token_id\x18\x01 \x01(\tR\x07tokenId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x12\n\x04user\x18\x04 \x01(\tR\x04user\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x10.towpath.v1.RoleR\x04role\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12;\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\"\x97\x01\n\x12\x43reateTokenRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x10.towpath.v1.RoleB\x00R\x04role\x12-\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x03ttl\"V\n\x13\x43reateTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"S\n\x11ListTokensRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"g\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.towpath.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x12RevokeTokenRequest\x12\x1b\n\x08token_id\x18\x01 \x01(\tB\x00R\x07tokenId\">\n\x13RevokeTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\"\x0f\n\rWhoAmIRequest\"9\n\x0eWhoAmIResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token*Q\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x12\n\x0eROLE_SUBMITTER\x10\x02\x12\x0f\n\x0bROLE_WORKER\x10\x03\x32\xbb\x02\n\x0b\x41uthService\x12N\n\x0b\x43reateToken\x12\x1e.towpath.v1.CreateTokenRequest\x1a\x1f.towpath.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.towpath.v1.ListTokensRequest\x1a\x1e.towpath.v1.ListTokensResponse\x12N\n\x0bRevokeToken\x12\x1e.towpath.v1.RevokeTokenRequest\x1a\x1f.towpath.v1.RevokeTokenResponse\x12?\n\x06WhoAmI\x12\x19.towpath.v1.WhoAmIRequest\x1a\x1a.towpath.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtowpath/v1/auth_service.proto\x12\ntowpath.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17towpath/v1/worker.proto\"\xbc\x03\n\x05Token\x12\x19\n\x08token_id\x18\x01 \x01(\tR\x07tokenId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x12\n\x04user\x18\x04 \x01(\tR\x04user\x12$\n\x04role\x18\x05 \x01(\x0e\x32\x10.towpath.v1.RoleR\x04role\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12;\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\x12-\n\x05share\x18\t \x01(\x0e\x32\x17.towpath.v1.WorkerShareR\x05share\x12L\n\x14previous_expire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x12previousExpireTime\"\xe2\x01\n\x12\x43reateTokenRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\x12&\n\x04role\x18\x03 \x01(\x0e\x32\x10.towpath.v1.RoleB\x00R\x04role\x12-\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x03ttl\x12\x18\n\x06tenant\x18\x05 \x01(\tB\x00R\x06tenant\x12/\n\x05share\x18\x06 \x01(\x0e\x32\x17.towpath.v1.WorkerShareB\x00R\x05share\"V\n\x13\x43reateTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"S\n\x11ListTokensRequest\x12\x1d\n\tpage_size\x18\x01 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x02 \x01(\tB\x00R\tpageToken\"g\n\x12ListTokensResponse\x12)\n\x06tokens\x18\x01 \x03(\x0b\x32\x11.towpath.v1.TokenR\x06tokens\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x12RevokeTokenRequest\x12\x1b\n\x08token_id\x18\x01 \x01(\tB\x00R\x07tokenId\">\n\x13RevokeTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\"\x0f\n\rWhoAmIRequest\"9\n\x0eWhoAmIResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\"K\n\x12RotateTokenRequest\x12\x35\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\x07overlap\"V\n\x13RotateTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"\xbf\x01\n\x1c\x43reateEnrollmentTokenRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\x12\x14\n\x04user\x18\x02 \x01(\tB\x00R\x04user\x12/\n\x05share\x18\x03 \x01(\x0e\x32\x17.towpath.v1.WorkerShareB\x00R\x05share\x12\x42\n\x0e\x63redential_ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\x00R\rcredentialTtl\"`\n\x1d\x43reateEnrollmentTokenResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"+\n\x13\x45nrollWorkerRequest\x12\x14\n\x04name\x18\x01 \x01(\tB\x00R\x04name\"W\n\x14\x45nrollWorkerResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x11.towpath.v1.TokenR\x05token\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret*\x8a\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x12\n\x0eROLE_SUBMITTER\x10\x02\x12\x0f\n\x0bROLE_WORKER\x10\x03\x12\x11\n\rROLE_OPERATOR\x10\x04\x12\x0f\n\x0bROLE_VIEWER\x10\x05\x12\x13\n\x0fROLE_ENROLLMENT\x10\x06\x32\xcc\x04\n\x0b\x41uthService\x12N\n\x0b\x43reateToken\x12\x1e.towpath.v1.CreateTokenRequest\x1a\x1f.towpath.v1.CreateTokenResponse\x12K\n\nListTokens\x12\x1d.towpath.v1.ListTokensRequest\x1a\x1e.towpath.v1.ListTokensResponse\x12N\n\x0bRevokeToken\x12\x1e.towpath.v1.RevokeTokenRequest\x1a\x1f.towpath.v1.RevokeTokenResponse\x12N\n\x0bRotateToken\x12\x1e.towpath.v1.RotateTokenRequest\x1a\x1f.towpath.v1.RotateTokenResponse\x12l\n\x15\x43reateEnrollmentToken\x12(.towpath.v1.CreateEnrollmentTokenRequest\x1a).towpath.v1.CreateEnrollmentTokenResponse\x12Q\n\x0c\x45nrollWorker\x12\x1f.towpath.v1.EnrollWorkerRequest\x1a .towpath.v1.EnrollWorkerResponse\x12?\n\x06WhoAmI\x12\x19.towpath.v1.WhoAmIRequest\x1a\x1a.towpath.v1.WhoAmIResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'towpath.v1.auth_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=1055
-  _globals['_ROLE']._serialized_end=1136
-  _globals['_TOKEN']._serialized_start=111
-  _globals['_TOKEN']._serialized_end=430
-  _globals['_CREATETOKENREQUEST']._serialized_start=433
-  _globals['_CREATETOKENREQUEST']._serialized_end=584
-  _globals['_CREATETOKENRESPONSE']._serialized_start=586
-  _globals['_CREATETOKENRESPONSE']._serialized_end=672
-  _globals['_LISTTOKENSREQUEST']._serialized_start=674
-  _globals['_LISTTOKENSREQUEST']._serialized_end=757
-  _globals['_LISTTOKENSRESPONSE']._serialized_start=759
-  _globals['_LISTTOKENSRESPONSE']._serialized_end=862
-  _globals['_REVOKETOKENREQUEST']._serialized_start=864
-  _globals['_REVOKETOKENREQUEST']._serialized_end=913
-  _globals['_REVOKETOKENRESPONSE']._serialized_start=915
-  _globals['_REVOKETOKENRESPONSE']._serialized_end=977
-  _globals['_WHOAMIREQUEST']._serialized_start=979
-  _globals['_WHOAMIREQUEST']._serialized_end=994
-  _globals['_WHOAMIRESPONSE']._serialized_start=996
-  _globals['_WHOAMIRESPONSE']._serialized_end=1053
-  _globals['_AUTHSERVICE']._serialized_start=1139
-  _globals['_AUTHSERVICE']._serialized_end=1454
+  _globals['_ROLE']._serialized_start=1872
+  _globals['_ROLE']._serialized_end=2010
+  _globals['_TOKEN']._serialized_start=136
+  _globals['_TOKEN']._serialized_end=580
+  _globals['_CREATETOKENREQUEST']._serialized_start=583
+  _globals['_CREATETOKENREQUEST']._serialized_end=809
+  _globals['_CREATETOKENRESPONSE']._serialized_start=811
+  _globals['_CREATETOKENRESPONSE']._serialized_end=897
+  _globals['_LISTTOKENSREQUEST']._serialized_start=899
+  _globals['_LISTTOKENSREQUEST']._serialized_end=982
+  _globals['_LISTTOKENSRESPONSE']._serialized_start=984
+  _globals['_LISTTOKENSRESPONSE']._serialized_end=1087
+  _globals['_REVOKETOKENREQUEST']._serialized_start=1089
+  _globals['_REVOKETOKENREQUEST']._serialized_end=1138
+  _globals['_REVOKETOKENRESPONSE']._serialized_start=1140
+  _globals['_REVOKETOKENRESPONSE']._serialized_end=1202
+  _globals['_WHOAMIREQUEST']._serialized_start=1204
+  _globals['_WHOAMIREQUEST']._serialized_end=1219
+  _globals['_WHOAMIRESPONSE']._serialized_start=1221
+  _globals['_WHOAMIRESPONSE']._serialized_end=1278
+  _globals['_ROTATETOKENREQUEST']._serialized_start=1280
+  _globals['_ROTATETOKENREQUEST']._serialized_end=1355
+  _globals['_ROTATETOKENRESPONSE']._serialized_start=1357
+  _globals['_ROTATETOKENRESPONSE']._serialized_end=1443
+  _globals['_CREATEENROLLMENTTOKENREQUEST']._serialized_start=1446
+  _globals['_CREATEENROLLMENTTOKENREQUEST']._serialized_end=1637
+  _globals['_CREATEENROLLMENTTOKENRESPONSE']._serialized_start=1639
+  _globals['_CREATEENROLLMENTTOKENRESPONSE']._serialized_end=1735
+  _globals['_ENROLLWORKERREQUEST']._serialized_start=1737
+  _globals['_ENROLLWORKERREQUEST']._serialized_end=1780
+  _globals['_ENROLLWORKERRESPONSE']._serialized_start=1782
+  _globals['_ENROLLWORKERRESPONSE']._serialized_end=1869
+  _globals['_AUTHSERVICE']._serialized_start=2013
+  _globals['_AUTHSERVICE']._serialized_end=2601
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from towpath.v1 import worker_pb2 as _worker_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -35,6 +36,12 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Submit jobs and see its own user's jobs, workers and models."""
     ROLE_WORKER: _Role.ValueType  # 3
     """Run its own user's jobs."""
+    ROLE_OPERATOR: _Role.ValueType  # 4
+    """See all of its tenant, and look after its workers, queues and jobs. No tokens."""
+    ROLE_VIEWER: _Role.ValueType  # 5
+    """See all of its tenant, and change nothing."""
+    ROLE_ENROLLMENT: _Role.ValueType  # 6
+    """Become a worker's credential, once. Made by CreateEnrollmentToken alone."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a token may do."""
@@ -47,6 +54,12 @@ ROLE_SUBMITTER: Role.ValueType  # 2
 """Submit jobs and see its own user's jobs, workers and models."""
 ROLE_WORKER: Role.ValueType  # 3
 """Run its own user's jobs."""
+ROLE_OPERATOR: Role.ValueType  # 4
+"""See all of its tenant, and look after its workers, queues and jobs. No tokens."""
+ROLE_VIEWER: Role.ValueType  # 5
+"""See all of its tenant, and change nothing."""
+ROLE_ENROLLMENT: Role.ValueType  # 6
+"""Become a worker's credential, once. Made by CreateEnrollmentToken alone."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
@@ -63,6 +76,8 @@ class Token(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token_id: _builtins.str
     """`tok_` and 13 Crockford base32 characters. No secret."""
     name: _builtins.str
@@ -73,6 +88,8 @@ class Token(_message.Message):
     """Its user."""
     role: Global___Role.ValueType
     """What it may do."""
+    share: _worker_pb2.WorkerShare.ValueType
+    """What workers with it may share at most."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
@@ -85,6 +102,10 @@ class Token(_message.Message):
     def revoke_time(self) -> _timestamp_pb2.Timestamp:
         """When it was revoked. Unset: it is not."""
 
+    @_builtins.property
+    def previous_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when the secret of before its last rotation goes on. Unset: it was never rotated."""
+
     def __init__(
         self,
         *,
@@ -96,10 +117,12 @@ class Token(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        share: _worker_pb2.WorkerShare.ValueType = ...,
+        previous_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "previous_expire_time", b"previous_expire_time", "revoke_time", b"revoke_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "name", b"name", "revoke_time", b"revoke_time", "role", b"role", "tenant", b"tenant", "token_id", b"token_id", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "name", b"name", "previous_expire_time", b"previous_expire_time", "revoke_time", b"revoke_time", "role", b"role", "share", b"share", "tenant", b"tenant", "token_id", b"token_id", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,12 +138,18 @@ class CreateTokenRequest(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What it is for."""
     user: _builtins.str
     """Its user. Empty: the caller."""
     role: Global___Role.ValueType
     """What it may do."""
+    tenant: _builtins.str
+    """Its tenant. Empty: the caller's. Another one can be named by admins of the tenant `default` alone."""
+    share: _worker_pb2.WorkerShare.ValueType
+    """What workers with it may share at most. Unset: they run their own user's jobs."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long it lives. Unset: until it is revoked."""
@@ -132,10 +161,12 @@ class CreateTokenRequest(_message.Message):
         user: _builtins.str = ...,
         role: Global___Role.ValueType = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        tenant: _builtins.str = ...,
+        share: _worker_pb2.WorkerShare.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role", "ttl", b"ttl", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role", "share", b"share", "tenant", b"tenant", "ttl", b"ttl", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -309,3 +340,169 @@ class WhoAmIResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WhoAmIResponse: _TypeAlias = WhoAmIResponse  # noqa: Y015
+
+@_typing.final
+class RotateTokenRequest(_message.Message):
+    """Asks for a new secret of the caller's own token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def overlap(self) -> _duration_pb2.Duration:
+        """How long the secret of before goes on. Unset: an hour. At most a week."""
+
+    def __init__(
+        self,
+        *,
+        overlap: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["overlap", b"overlap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenRequest: _TypeAlias = RotateTokenRequest  # noqa: Y015
+
+@_typing.final
+class RotateTokenResponse(_message.Message):
+    """The token with its new secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """What to send from now on. Shown this once."""
+    @_builtins.property
+    def token(self) -> Global___Token:
+        """The same token, without its secret."""
+
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RotateTokenResponse: _TypeAlias = RotateTokenResponse  # noqa: Y015
+
+@_typing.final
+class CreateEnrollmentTokenRequest(_message.Message):
+    """Invites a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    CREDENTIAL_TTL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """What the credential will be called: the machine's name."""
+    user: _builtins.str
+    """Whose jobs the worker will run. Empty: the caller's."""
+    share: _worker_pb2.WorkerShare.ValueType
+    """What the worker may share at most. TENANT can be granted by admins and operators alone."""
+    @_builtins.property
+    def credential_ttl(self) -> _duration_pb2.Duration:
+        """How long the worker's credential will live after it was last rotated. Unset: 90 days."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        user: _builtins.str = ...,
+        share: _worker_pb2.WorkerShare.ValueType = ...,
+        credential_ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["credential_ttl", b"credential_ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential_ttl", b"credential_ttl", "name", b"name", "share", b"share", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEnrollmentTokenRequest: _TypeAlias = CreateEnrollmentTokenRequest  # noqa: Y015
+
+@_typing.final
+class CreateEnrollmentTokenResponse(_message.Message):
+    """The invitation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """What `towpath-worker join` asks for. Shown this once."""
+    @_builtins.property
+    def token(self) -> Global___Token:
+        """Without its secret. It says when it ends."""
+
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateEnrollmentTokenResponse: _TypeAlias = CreateEnrollmentTokenResponse  # noqa: Y015
+
+@_typing.final
+class EnrollWorkerRequest(_message.Message):
+    """Turns the enrollment token that this call carries into a credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The machine, in place of the name in the invitation. Empty: that name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrollWorkerRequest: _TypeAlias = EnrollWorkerRequest  # noqa: Y015
+
+@_typing.final
+class EnrollWorkerResponse(_message.Message):
+    """The worker's credential."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """What the worker sends from now on. Shown this once."""
+    @_builtins.property
+    def token(self) -> Global___Token:
+        """Without its secret."""
+
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnrollWorkerResponse: _TypeAlias = EnrollWorkerResponse  # noqa: Y015

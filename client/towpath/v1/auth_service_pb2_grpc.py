@@ -50,6 +50,21 @@ class AuthServiceStub(object):
                 request_serializer=towpath_dot_v1_dot_auth__service__pb2.RevokeTokenRequest.SerializeToString,
                 response_deserializer=towpath_dot_v1_dot_auth__service__pb2.RevokeTokenResponse.FromString,
                 _registered_method=True)
+        self.RotateToken = channel.unary_unary(
+                '/towpath.v1.AuthService/RotateToken',
+                request_serializer=towpath_dot_v1_dot_auth__service__pb2.RotateTokenRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_auth__service__pb2.RotateTokenResponse.FromString,
+                _registered_method=True)
+        self.CreateEnrollmentToken = channel.unary_unary(
+                '/towpath.v1.AuthService/CreateEnrollmentToken',
+                request_serializer=towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenResponse.FromString,
+                _registered_method=True)
+        self.EnrollWorker = channel.unary_unary(
+                '/towpath.v1.AuthService/EnrollWorker',
+                request_serializer=towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/towpath.v1.AuthService/WhoAmI',
                 request_serializer=towpath_dot_v1_dot_auth__service__pb2.WhoAmIRequest.SerializeToString,
@@ -62,7 +77,7 @@ class AuthServiceServicer(object):
     """
 
     def CreateToken(self, request, context):
-        """Makes a token. Admins make them for any user of their tenant.
+        """Makes a token. Admins make them for any user of their tenant; those of the tenant `default` for any tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +92,28 @@ class AuthServiceServicer(object):
 
     def RevokeToken(self, request, context):
         """Makes a token void at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateToken(self, request, context):
+        """Gives the caller's own token a new secret. The one of before goes on for a while, so that nobody is cut off.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateEnrollmentToken(self, request, context):
+        """Invites a worker: makes a token of five minutes that a machine turns into a credential of its own, once.
+        Submitters invite for themselves; admins and operators for any user of their tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnrollWorker(self, request, context):
+        """Turns the enrollment token that this call carries into a worker's credential. It is void afterwards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +143,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RevokeToken,
                     request_deserializer=towpath_dot_v1_dot_auth__service__pb2.RevokeTokenRequest.FromString,
                     response_serializer=towpath_dot_v1_dot_auth__service__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+            'RotateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateToken,
+                    request_deserializer=towpath_dot_v1_dot_auth__service__pb2.RotateTokenRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_auth__service__pb2.RotateTokenResponse.SerializeToString,
+            ),
+            'CreateEnrollmentToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEnrollmentToken,
+                    request_deserializer=towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenResponse.SerializeToString,
+            ),
+            'EnrollWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnrollWorker,
+                    request_deserializer=towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerResponse.SerializeToString,
             ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
@@ -195,6 +247,87 @@ class AuthService(object):
             '/towpath.v1.AuthService/RevokeToken',
             towpath_dot_v1_dot_auth__service__pb2.RevokeTokenRequest.SerializeToString,
             towpath_dot_v1_dot_auth__service__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AuthService/RotateToken',
+            towpath_dot_v1_dot_auth__service__pb2.RotateTokenRequest.SerializeToString,
+            towpath_dot_v1_dot_auth__service__pb2.RotateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEnrollmentToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AuthService/CreateEnrollmentToken',
+            towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenRequest.SerializeToString,
+            towpath_dot_v1_dot_auth__service__pb2.CreateEnrollmentTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnrollWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.AuthService/EnrollWorker',
+            towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerRequest.SerializeToString,
+            towpath_dot_v1_dot_auth__service__pb2.EnrollWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,11 +34,19 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     CreateToken: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateTokenRequest, _auth_service_pb2.CreateTokenResponse]
-    """Makes a token. Admins make them for any user of their tenant."""
+    """Makes a token. Admins make them for any user of their tenant; those of the tenant `default` for any tenant."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListTokensRequest, _auth_service_pb2.ListTokensResponse]
     """Tokens, page by page, without their secrets."""
     RevokeToken: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeTokenRequest, _auth_service_pb2.RevokeTokenResponse]
     """Makes a token void at once."""
+    RotateToken: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RotateTokenRequest, _auth_service_pb2.RotateTokenResponse]
+    """Gives the caller's own token a new secret. The one of before goes on for a while, so that nobody is cut off."""
+    CreateEnrollmentToken: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateEnrollmentTokenRequest, _auth_service_pb2.CreateEnrollmentTokenResponse]
+    """Invites a worker: makes a token of five minutes that a machine turns into a credential of its own, once.
+    Submitters invite for themselves; admins and operators for any user of their tenant.
+    """
+    EnrollWorker: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.EnrollWorkerRequest, _auth_service_pb2.EnrollWorkerResponse]
+    """Turns the enrollment token that this call carries into a worker's credential. It is void afterwards."""
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.WhoAmIRequest, _auth_service_pb2.WhoAmIResponse]
     """Whose token this call carries."""
 
@@ -48,11 +56,19 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateToken: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateTokenRequest, _auth_service_pb2.CreateTokenResponse]  # type: ignore[assignment]
-    """Makes a token. Admins make them for any user of their tenant."""
+    """Makes a token. Admins make them for any user of their tenant; those of the tenant `default` for any tenant."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListTokensRequest, _auth_service_pb2.ListTokensResponse]  # type: ignore[assignment]
     """Tokens, page by page, without their secrets."""
     RevokeToken: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeTokenRequest, _auth_service_pb2.RevokeTokenResponse]  # type: ignore[assignment]
     """Makes a token void at once."""
+    RotateToken: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RotateTokenRequest, _auth_service_pb2.RotateTokenResponse]  # type: ignore[assignment]
+    """Gives the caller's own token a new secret. The one of before goes on for a while, so that nobody is cut off."""
+    CreateEnrollmentToken: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateEnrollmentTokenRequest, _auth_service_pb2.CreateEnrollmentTokenResponse]  # type: ignore[assignment]
+    """Invites a worker: makes a token of five minutes that a machine turns into a credential of its own, once.
+    Submitters invite for themselves; admins and operators for any user of their tenant.
+    """
+    EnrollWorker: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.EnrollWorkerRequest, _auth_service_pb2.EnrollWorkerResponse]  # type: ignore[assignment]
+    """Turns the enrollment token that this call carries into a worker's credential. It is void afterwards."""
     WhoAmI: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.WhoAmIRequest, _auth_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Whose token this call carries."""
 
@@ -65,7 +81,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_service_pb2.CreateTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.CreateTokenResponse, _abc.Awaitable[_auth_service_pb2.CreateTokenResponse]]:
-        """Makes a token. Admins make them for any user of their tenant."""
+        """Makes a token. Admins make them for any user of their tenant; those of the tenant `default` for any tenant."""
 
     @_abc_1.abstractmethod
     def ListTokens(
@@ -82,6 +98,32 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RevokeTokenResponse, _abc.Awaitable[_auth_service_pb2.RevokeTokenResponse]]:
         """Makes a token void at once."""
+
+    @_abc_1.abstractmethod
+    def RotateToken(
+        self,
+        request: _auth_service_pb2.RotateTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RotateTokenResponse, _abc.Awaitable[_auth_service_pb2.RotateTokenResponse]]:
+        """Gives the caller's own token a new secret. The one of before goes on for a while, so that nobody is cut off."""
+
+    @_abc_1.abstractmethod
+    def CreateEnrollmentToken(
+        self,
+        request: _auth_service_pb2.CreateEnrollmentTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.CreateEnrollmentTokenResponse, _abc.Awaitable[_auth_service_pb2.CreateEnrollmentTokenResponse]]:
+        """Invites a worker: makes a token of five minutes that a machine turns into a credential of its own, once.
+        Submitters invite for themselves; admins and operators for any user of their tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def EnrollWorker(
+        self,
+        request: _auth_service_pb2.EnrollWorkerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.EnrollWorkerResponse, _abc.Awaitable[_auth_service_pb2.EnrollWorkerResponse]]:
+        """Turns the enrollment token that this call carries into a worker's credential. It is void afterwards."""
 
     @_abc_1.abstractmethod
     def WhoAmI(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from towpath.v1 import worker_pb2 as towpath_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowpath/v1/fleet_service.proto\x12\ntowpath.v1\x1a\x17towpath/v1/worker.proto\"}\n\x12ListWorkersRequest\x12\'\n\x0finclude_offline\x18\x01 \x01(\x08R\x0eincludeOffline\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"k\n\x13ListWorkersResponse\x12,\n\x07workers\x18\x01 \x03(\x0b\x32\x12.towpath.v1.WorkerR\x07workers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x10GetWorkerRequest\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\x00R\x08workerId\"?\n\x11GetWorkerResponse\x12*\n\x06worker\x18\x01 \x01(\x0b\x32\x12.towpath.v1.WorkerR\x06worker\"3\n\x12\x44rainWorkerRequest\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\x00R\x08workerId\"A\n\x13\x44rainWorkerResponse\x12*\n\x06worker\x18\x01 \x01(\x0b\x32\x12.towpath.v1.WorkerR\x06worker2\xf8\x01\n\x0c\x46leetService\x12N\n\x0bListWorkers\x12\x1e.towpath.v1.ListWorkersRequest\x1a\x1f.towpath.v1.ListWorkersResponse\x12H\n\tGetWorker\x12\x1c.towpath.v1.GetWorkerRequest\x1a\x1d.towpath.v1.GetWorkerResponse\x12N\n\x0b\x44rainWorker\x12\x1e.towpath.v1.DrainWorkerRequest\x1a\x1f.towpath.v1.DrainWorkerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etowpath/v1/fleet_service.proto\x12\ntowpath.v1\x1a\x17towpath/v1/worker.proto\"}\n\x12ListWorkersRequest\x12\'\n\x0finclude_offline\x18\x01 \x01(\x08R\x0eincludeOffline\x12\x1d\n\tpage_size\x18\x02 \x01(\x05\x42\x00R\x08pageSize\x12\x1f\n\npage_token\x18\x03 \x01(\tB\x00R\tpageToken\"k\n\x13ListWorkersResponse\x12,\n\x07workers\x18\x01 \x03(\x0b\x32\x12.towpath.v1.WorkerR\x07workers\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"1\n\x10GetWorkerRequest\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\x00R\x08workerId\"?\n\x11GetWorkerResponse\x12*\n\x06worker\x18\x01 \x01(\x0b\x32\x12.towpath.v1.WorkerR\x06worker\"3\n\x12\x44rainWorkerRequest\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\x00R\x08workerId\"A\n\x13\x44rainWorkerResponse\x12*\n\x06worker\x18\x01 \x01(\x0b\x32\x12.towpath.v1.WorkerR\x06worker\"4\n\x13RemoveWorkerRequest\x12\x1d\n\tworker_id\x18\x01 \x01(\tB\x00R\x08workerId\"@\n\x14RemoveWorkerResponse\x12(\n\x10revoked_token_id\x18\x01 \x01(\tR\x0erevokedTokenId2\xcb\x02\n\x0c\x46leetService\x12N\n\x0bListWorkers\x12\x1e.towpath.v1.ListWorkersRequest\x1a\x1f.towpath.v1.ListWorkersResponse\x12H\n\tGetWorker\x12\x1c.towpath.v1.GetWorkerRequest\x1a\x1d.towpath.v1.GetWorkerResponse\x12N\n\x0b\x44rainWorker\x12\x1e.towpath.v1.DrainWorkerRequest\x1a\x1f.towpath.v1.DrainWorkerResponse\x12Q\n\x0cRemoveWorker\x12\x1f.towpath.v1.RemoveWorkerRequest\x1a .towpath.v1.RemoveWorkerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DRAINWORKERREQUEST']._serialized_end=474
   _globals['_DRAINWORKERRESPONSE']._serialized_start=476
   _globals['_DRAINWORKERRESPONSE']._serialized_end=541
-  _globals['_FLEETSERVICE']._serialized_start=544
-  _globals['_FLEETSERVICE']._serialized_end=792
+  _globals['_REMOVEWORKERREQUEST']._serialized_start=543
+  _globals['_REMOVEWORKERREQUEST']._serialized_end=595
+  _globals['_REMOVEWORKERRESPONSE']._serialized_start=597
+  _globals['_REMOVEWORKERRESPONSE']._serialized_end=661
+  _globals['_FLEETSERVICE']._serialized_start=664
+  _globals['_FLEETSERVICE']._serialized_end=995
 # @@protoc_insertion_point(module_scope)

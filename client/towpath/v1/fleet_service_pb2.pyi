@@ -168,3 +168,47 @@ class DrainWorkerResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainWorkerResponse: _TypeAlias = DrainWorkerResponse  # noqa: Y015
+
+@_typing.final
+class RemoveWorkerRequest(_message.Message):
+    """Removes a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    worker_id: _builtins.str
+    """The worker."""
+    def __init__(
+        self,
+        *,
+        worker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWorkerRequest: _TypeAlias = RemoveWorkerRequest  # noqa: Y015
+
+@_typing.final
+class RemoveWorkerResponse(_message.Message):
+    """What was done beside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKED_TOKEN_ID_FIELD_NUMBER: _builtins.int
+    revoked_token_id: _builtins.str
+    """The credential that was revoked. Empty: it came with a token that others use too."""
+    def __init__(
+        self,
+        *,
+        revoked_token_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked_token_id", b"revoked_token_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveWorkerResponse: _TypeAlias = RemoveWorkerResponse  # noqa: Y015

@@ -50,6 +50,11 @@ class FleetServiceStub(object):
                 request_serializer=towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerRequest.SerializeToString,
                 response_deserializer=towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerResponse.FromString,
                 _registered_method=True)
+        self.RemoveWorker = channel.unary_unary(
+                '/towpath.v1.FleetService/RemoveWorker',
+                request_serializer=towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerRequest.SerializeToString,
+                response_deserializer=towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer(object):
@@ -77,6 +82,14 @@ class FleetServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveWorker(self, request, context):
+        """Removes a worker: what it runs is lost to others, and it is forgotten with its models. The worker's credential that
+        it came with is revoked, so that it does not come back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +107,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.DrainWorker,
                     request_deserializer=towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerRequest.FromString,
                     response_serializer=towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerResponse.SerializeToString,
+            ),
+            'RemoveWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveWorker,
+                    request_deserializer=towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerRequest.FromString,
+                    response_serializer=towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +196,33 @@ class FleetService(object):
             '/towpath.v1.FleetService/DrainWorker',
             towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerRequest.SerializeToString,
             towpath_dot_v1_dot_fleet__service__pb2.DrainWorkerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/towpath.v1.FleetService/RemoveWorker',
+            towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerRequest.SerializeToString,
+            towpath_dot_v1_dot_fleet__service__pb2.RemoveWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,

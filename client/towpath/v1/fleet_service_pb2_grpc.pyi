@@ -39,6 +39,10 @@ class FleetServiceStub:
     """One worker."""
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.DrainWorkerRequest, _fleet_service_pb2.DrainWorkerResponse]
     """Lets a worker finish what it runs and then stop."""
+    RemoveWorker: _grpc.UnaryUnaryMultiCallable[_fleet_service_pb2.RemoveWorkerRequest, _fleet_service_pb2.RemoveWorkerResponse]
+    """Removes a worker: what it runs is lost to others, and it is forgotten with its models. The worker's credential that
+    it came with is revoked, so that it does not come back.
+    """
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -51,6 +55,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """One worker."""
     DrainWorker: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.DrainWorkerRequest, _fleet_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
     """Lets a worker finish what it runs and then stop."""
+    RemoveWorker: _aio.UnaryUnaryMultiCallable[_fleet_service_pb2.RemoveWorkerRequest, _fleet_service_pb2.RemoveWorkerResponse]  # type: ignore[assignment]
+    """Removes a worker: what it runs is lost to others, and it is forgotten with its models. The worker's credential that
+    it came with is revoked, so that it does not come back.
+    """
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Workers, for those who look after them. A caller sees its own user's workers; an admin those of its tenant."""
@@ -78,5 +86,15 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_service_pb2.DrainWorkerResponse, _abc.Awaitable[_fleet_service_pb2.DrainWorkerResponse]]:
         """Lets a worker finish what it runs and then stop."""
+
+    @_abc_1.abstractmethod
+    def RemoveWorker(
+        self,
+        request: _fleet_service_pb2.RemoveWorkerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_service_pb2.RemoveWorkerResponse, _abc.Awaitable[_fleet_service_pb2.RemoveWorkerResponse]]:
+        """Removes a worker: what it runs is lost to others, and it is forgotten with its models. The worker's credential that
+        it came with is revoked, so that it does not come back.
+        """
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

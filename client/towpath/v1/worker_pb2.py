@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17towpath/v1/worker.proto\x12\ntowpath.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x05\n\x06Worker\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x12\n\x04user\x18\x04 \x01(\tR\x04user\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x17.towpath.v1.WorkerStateR\x05state\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12(\n\rrunning_count\x18\x07 \x01(\x05H\x00R\x0crunningCount\x88\x01\x01\x12\x1b\n\tjob_types\x18\x08 \x03(\tR\x08jobTypes\x12\x36\n\x06labels\x18\t \x03(\x0b\x32\x1e.towpath.v1.Worker.LabelsEntryR\x06labels\x12-\n\x07machine\x18\n \x01(\x0b\x32\x13.towpath.v1.MachineR\x07machine\x12+\n\x04load\x18\x0b \x01(\x0b\x32\x17.towpath.v1.MachineLoadR\x04load\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12=\n\x0c\x63onnect_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63onnectTime\x12\x41\n\x0eheartbeat_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12$\n\x0bmodel_count\x18\x0f \x01(\x05H\x01R\nmodelCount\x88\x01\x01\x12\x18\n\x07version\x18\x10 \x01(\tR\x07version\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x10\n\x0e_running_countB\x0e\n\x0c_model_count\"\xc7\x01\n\x07Machine\x12\x1b\n\tcpu_count\x18\x01 \x01(\x05R\x08\x63puCount\x12\x1b\n\tmemory_mb\x18\x02 \x01(\x05R\x08memoryMb\x12#\n\x04gpus\x18\x03 \x03(\x0b\x32\x0f.towpath.v1.GpuR\x04gpus\x12\x1a\n\x08hostname\x18\x04 \x01(\tR\x08hostname\x12\x1a\n\x08platform\x18\x05 \x01(\tR\x08platform\x12%\n\x0epython_version\x18\x06 \x01(\tR\rpythonVersion\"6\n\x03Gpu\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n\tmemory_mb\x18\x02 \x01(\x05R\x08memoryMb\"\x87\x01\n\x0bMachineLoad\x12\x1f\n\x0b\x63pu_percent\x18\x01 \x01(\x01R\ncpuPercent\x12$\n\x0ememory_used_mb\x18\x02 \x01(\x05R\x0cmemoryUsedMb\x12\"\n\nfree_slots\x18\x03 \x01(\x05H\x00R\tfreeSlots\x88\x01\x01\x42\r\n\x0b_free_slots*x\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12WORKER_STATE_READY\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17towpath/v1/worker.proto\x12\ntowpath.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x06\n\x06Worker\x12\x1b\n\tworker_id\x18\x01 \x01(\tR\x08workerId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n\x06tenant\x18\x03 \x01(\tR\x06tenant\x12\x12\n\x04user\x18\x04 \x01(\tR\x04user\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x17.towpath.v1.WorkerStateR\x05state\x12\x14\n\x05slots\x18\x06 \x01(\x05R\x05slots\x12(\n\rrunning_count\x18\x07 \x01(\x05H\x00R\x0crunningCount\x88\x01\x01\x12\x1b\n\tjob_types\x18\x08 \x03(\tR\x08jobTypes\x12\x36\n\x06labels\x18\t \x03(\x0b\x32\x1e.towpath.v1.Worker.LabelsEntryR\x06labels\x12-\n\x07machine\x18\n \x01(\x0b\x32\x13.towpath.v1.MachineR\x07machine\x12+\n\x04load\x18\x0b \x01(\x0b\x32\x17.towpath.v1.MachineLoadR\x04load\x12;\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12=\n\x0c\x63onnect_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0b\x63onnectTime\x12\x41\n\x0eheartbeat_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\rheartbeatTime\x12$\n\x0bmodel_count\x18\x0f \x01(\x05H\x01R\nmodelCount\x88\x01\x01\x12\x18\n\x07version\x18\x10 \x01(\tR\x07version\x12-\n\x05share\x18\x11 \x01(\x0e\x32\x17.towpath.v1.WorkerShareR\x05share\x1a\x39\n\x0bLabelsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\x42\x10\n\x0e_running_countB\x0e\n\x0c_model_count\"\xc7\x01\n\x07Machine\x12\x1b\n\tcpu_count\x18\x01 \x01(\x05R\x08\x63puCount\x12\x1b\n\tmemory_mb\x18\x02 \x01(\x05R\x08memoryMb\x12#\n\x04gpus\x18\x03 \x03(\x0b\x32\x0f.towpath.v1.GpuR\x04gpus\x12\x1a\n\x08hostname\x18\x04 \x01(\tR\x08hostname\x12\x1a\n\x08platform\x18\x05 \x01(\tR\x08platform\x12%\n\x0epython_version\x18\x06 \x01(\tR\rpythonVersion\"6\n\x03Gpu\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n\tmemory_mb\x18\x02 \x01(\x05R\x08memoryMb\"\x87\x01\n\x0bMachineLoad\x12\x1f\n\x0b\x63pu_percent\x18\x01 \x01(\x01R\ncpuPercent\x12$\n\x0ememory_used_mb\x18\x02 \x01(\x05R\x0cmemoryUsedMb\x12\"\n\nfree_slots\x18\x03 \x01(\x05H\x00R\tfreeSlots\x88\x01\x01\x42\r\n\x0b_free_slots*x\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12WORKER_STATE_READY\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x12\x18\n\x14WORKER_STATE_OFFLINE\x10\x03*[\n\x0bWorkerShare\x12\x1c\n\x18WORKER_SHARE_UNSPECIFIED\x10\x00\x12\x15\n\x11WORKER_SHARE_USER\x10\x01\x12\x17\n\x13WORKER_SHARE_TENANT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,16 +34,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKER_LABELSENTRY']._loaded_options = None
   _globals['_WORKER_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_WORKERSTATE']._serialized_start=1208
-  _globals['_WORKERSTATE']._serialized_end=1328
+  _globals['_WORKERSTATE']._serialized_start=1255
+  _globals['_WORKERSTATE']._serialized_end=1375
+  _globals['_WORKERSHARE']._serialized_start=1377
+  _globals['_WORKERSHARE']._serialized_end=1468
   _globals['_WORKER']._serialized_start=73
-  _globals['_WORKER']._serialized_end=810
-  _globals['_WORKER_LABELSENTRY']._serialized_start=719
-  _globals['_WORKER_LABELSENTRY']._serialized_end=776
-  _globals['_MACHINE']._serialized_start=813
-  _globals['_MACHINE']._serialized_end=1012
-  _globals['_GPU']._serialized_start=1014
-  _globals['_GPU']._serialized_end=1068
-  _globals['_MACHINELOAD']._serialized_start=1071
-  _globals['_MACHINELOAD']._serialized_end=1206
+  _globals['_WORKER']._serialized_end=857
+  _globals['_WORKER_LABELSENTRY']._serialized_start=766
+  _globals['_WORKER_LABELSENTRY']._serialized_end=823
+  _globals['_MACHINE']._serialized_start=860
+  _globals['_MACHINE']._serialized_end=1059
+  _globals['_GPU']._serialized_start=1061
+  _globals['_GPU']._serialized_end=1115
+  _globals['_MACHINELOAD']._serialized_start=1118
+  _globals['_MACHINELOAD']._serialized_end=1253
 # @@protoc_insertion_point(module_scope)

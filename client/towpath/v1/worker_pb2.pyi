@@ -48,6 +48,30 @@ WORKER_STATE_OFFLINE: WorkerState.ValueType  # 3
 """No session: stopped, asleep, or cut off."""
 Global___WorkerState: _TypeAlias = WorkerState  # noqa: Y015
 
+class _WorkerShare:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WorkerShareEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WorkerShare.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WORKER_SHARE_UNSPECIFIED: _WorkerShare.ValueType  # 0
+    """Not set: its own user's."""
+    WORKER_SHARE_USER: _WorkerShare.ValueType  # 1
+    """Its own user's."""
+    WORKER_SHARE_TENANT: _WorkerShare.ValueType  # 2
+    """Those of all users of its tenant."""
+
+class WorkerShare(_WorkerShare, metaclass=_WorkerShareEnumTypeWrapper):
+    """Whose jobs a worker runs."""
+
+WORKER_SHARE_UNSPECIFIED: WorkerShare.ValueType  # 0
+"""Not set: its own user's."""
+WORKER_SHARE_USER: WorkerShare.ValueType  # 1
+"""Its own user's."""
+WORKER_SHARE_TENANT: WorkerShare.ValueType  # 2
+"""Those of all users of its tenant."""
+Global___WorkerShare: _TypeAlias = WorkerShare  # noqa: Y015
+
 @_typing.final
 class Worker(_message.Message):
     """A registered machine or process that runs jobs."""
@@ -90,6 +114,7 @@ class Worker(_message.Message):
     HEARTBEAT_TIME_FIELD_NUMBER: _builtins.int
     MODEL_COUNT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """`wkr_` and 13 Crockford base32 characters. Kept by the worker, the same after a restart."""
     name: _builtins.str
@@ -108,6 +133,8 @@ class Worker(_message.Message):
     """How many models it holds."""
     version: _builtins.str
     """Towpath's version on it."""
+    share: Global___WorkerShare.ValueType
+    """Whose jobs it runs."""
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The job types that it can run."""
@@ -155,10 +182,11 @@ class Worker(_message.Message):
         heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         model_count: _builtins.int | None = ...,
         version: _builtins.str = ...,
+        share: Global___WorkerShare.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_model_count", b"_model_count", "_running_count", b"_running_count", "connect_time", b"connect_time", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "load", b"load", "machine", b"machine", "model_count", b"model_count", "running_count", b"running_count"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model_count", b"_model_count", "_running_count", b"_running_count", "connect_time", b"connect_time", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "job_types", b"job_types", "labels", b"labels", "load", b"load", "machine", b"machine", "model_count", b"model_count", "name", b"name", "running_count", b"running_count", "slots", b"slots", "state", b"state", "tenant", b"tenant", "user", b"user", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_model_count", b"_model_count", "_running_count", b"_running_count", "connect_time", b"connect_time", "create_time", b"create_time", "heartbeat_time", b"heartbeat_time", "job_types", b"job_types", "labels", b"labels", "load", b"load", "machine", b"machine", "model_count", b"model_count", "name", b"name", "running_count", b"running_count", "share", b"share", "slots", b"slots", "state", b"state", "tenant", b"tenant", "user", b"user", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__model_count: _TypeAlias = _typing.Literal["model_count"]  # noqa: Y015
     _WhichOneofArgType__model_count: _TypeAlias = _typing.Literal["_model_count", b"_model_count"]  # noqa: Y015

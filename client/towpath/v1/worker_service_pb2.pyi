@@ -132,6 +132,7 @@ class RegisterWorkerRequest(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     HELD_LEASES_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """From an earlier registration. Empty: a new worker."""
     name: _builtins.str
@@ -140,6 +141,8 @@ class RegisterWorkerRequest(_message.Message):
     """How many jobs it runs at once."""
     version: _builtins.str
     """Towpath's version on it."""
+    share: _worker_pb2.WorkerShare.ValueType
+    """Whose jobs it is there for. Unset: its own user's. More than its token may share is refused."""
     @_builtins.property
     def job_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The job types that it can run."""
@@ -172,10 +175,11 @@ class RegisterWorkerRequest(_message.Message):
         models: _abc.Iterable[_model_pb2.Model] | None = ...,
         version: _builtins.str = ...,
         held_leases: _abc.Iterable[Global___HeldLease] | None = ...,
+        share: _worker_pb2.WorkerShare.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["machine", b"machine"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_leases", b"held_leases", "job_types", b"job_types", "labels", b"labels", "machine", b"machine", "models", b"models", "name", b"name", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["held_leases", b"held_leases", "job_types", b"job_types", "labels", b"labels", "machine", b"machine", "models", b"models", "name", b"name", "share", b"share", "slots", b"slots", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
