@@ -30,7 +30,21 @@ from towpath_server.core.job import (
     RetryPolicy,
     Timeouts,
 )
-from towpath_server.core.records import Gpu, Lane, LogChunk, Machine, ModelRecord, Queue, Replica, Role, Token, Worker
+from towpath_server.core.records import (
+    AuditEvent,
+    Gpu,
+    Lane,
+    LogChunk,
+    Machine,
+    ModelRecord,
+    Queue,
+    Quota,
+    Replica,
+    Role,
+    Share,
+    Token,
+    Worker,
+)
 from towpath_server.store.base import Record
 from towpath_server.store.sqlite import SqliteStore
 from towpath_server.store.sqlite.schema import migrations
@@ -48,6 +62,7 @@ class Contents:
     attempts: tuple[Attempt, ...]
     logs: tuple[LogChunk, ...]
     records: tuple[Record, ...]
+    audit: tuple[AuditEvent, ...] = ()
 
 
 def number(small: int) -> int:
@@ -312,7 +327,45 @@ def _replicas(held: Contents) -> Contents:
     return replace(held, records=(*records, replica))
 
 
-SINCE: Mapping[int, Callable[[Contents], Contents]] = {2: _numbered_and_unique, 3: _replicas}
+def _security(held: Contents) -> Contents:
+    """A credential whose secret was changed, an invitation, a shared worker, quotas, and what somebody did."""
+    changed = Token(
+        token_id=4,
+        secret_hash="2" * 64,
+        name="rack",
+        tenant="acme",
+        user="ada",
+        role=Role.WORKER,
+        create_time=NOW,
+        expire_time=NOW + DAY,
+        share=Share.TENANT,
+        lifetime=90 * DAY,
+        previous_hash="3" * 64,
+        previous_expire_time=NOW + SECOND,
+    )
+    invited = replace(changed, token_id=5, secret_hash="4" * 64, role=Role.ENROLLMENT, previous_hash="")
+    quotas = (Quota(max_queued=9), Quota(tenant="acme", user="räder", max_running=0, max_log_bytes=1 << 40))
+    shared = {WORKER: {"share": Share.TENANT, "token_id": 4}}
+    records = tuple(
+        replace(one, **shared[one.worker_id]) if isinstance(one, Worker) and one.worker_id in shared else one
+        for one in held.records
+    )
+    named = AuditEvent(
+        event_id=number(301),
+        time=NOW,
+        action="token.rotated",
+        tenant="acme",
+        user="räder",
+        token_id=4,
+        origin="[::1]:50051",
+        subject="tok_4",
+        details={"name": "a\x00b\n\x1b[1m\u202e\ud800", "role": "worker"},
+    )
+    refused = AuditEvent(event_id=number(302), time=NOW + 1, action="login.refused", tenant="", user="")
+    return replace(held, records=(*records, changed, invited, *quotas), audit=(named, refused))
+
+
+SINCE: Mapping[int, Callable[[Contents], Contents]] = {2: _numbered_and_unique, 3: _replicas, 4: _security}
 
 
 def contents(schema: int) -> Contents:
@@ -335,6 +388,7 @@ def write(path: Path) -> None:
         store.save([], held.attempts)
         store.append_logs(held.logs)
         store.put(held.records)
+        store.append_audit(held.audit)
     store.close()
 
 

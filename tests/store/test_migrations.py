@@ -20,15 +20,17 @@ import pytest
 from support.stage import START, Hands, Stage, stage
 from towpath_server.core.events import Succeeded
 from towpath_server.core.job import DAY, SECOND, Job, JobState
-from towpath_server.core.records import ModelRecord, Principal, Queue, Role, Token, Worker
+from towpath_server.core.records import ModelRecord, Principal, Queue, Quota, Replica, Role, Token, Worker
 from towpath_server.scheduler.messages import Registration, Report
-from towpath_server.store.base import Matching, StoreRefused
+from towpath_server.store.base import Matching, Record, Recorded, StoreRefused
 from towpath_server.store.sqlite import SqliteStore
 from towpath_server.store.sqlite.schema import migrations
 
 DATA = Path(__file__).parents[1] / "data"
 STORED = sorted(DATA.glob("store-*.sqlite"))
 NEWEST = migrations()[-1].version
+# In the order in which they are read below.
+KINDS: tuple[type[Record], ...] = (Token, Queue, Worker, ModelRecord, Replica, Quota)
 
 
 def _make_store() -> Any:
@@ -76,7 +78,11 @@ def read(store: SqliteStore) -> dict[str, list[Any]]:
         "jobs": jobs,
         "attempts": [one for job in jobs for one in store.attempts(job.job_id)],
         "logs": [one for job_id, attempt in pairs for one in store.logs(job_id, attempt, 0, 1000)],
-        "records": [*store.records(Token), *store.records(Queue), *store.records(Worker), *store.records(ModelRecord)],
+        "records": [
+            *(*store.records(Token), *store.records(Queue), *store.records(Worker), *store.records(ModelRecord)),
+            *(*store.records(Replica), *store.records(Quota)),
+        ],
+        "audit": store.audit(Recorded(), 1000)[::-1],
     }
 
 
@@ -90,8 +96,9 @@ def test_all_that_was_written_is_read_and_the_same_twice(stored: Path) -> None:
     first = read(store)
     store.close()
     for field in fields(written):
-        if field.name != "jobs":
+        if field.name not in ("jobs", "records"):
             assert first[field.name] == list(getattr(written, field.name)), field.name
+    assert first["records"] == [one for kind in KINDS for one in written.records if type(one) is kind]
     assert [unnumbered(job) for job in by_id(first["jobs"])] == [unnumbered(job) for job in by_id(list(written.jobs))]
     sequences = {job.sequence for job in first["jobs"]}
     assert min(sequences) > 0

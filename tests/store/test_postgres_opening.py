@@ -19,6 +19,8 @@ from towpath_server.store.rows import Row
 import psycopg  # isort: skip - after support.postgres, which skips these tests where it is not installed
 
 SECRET = "s3cr3t"
+NEWEST = schema.migrations()[-1].version
+MORE = Migration(NEWEST + 1, "more", 1, "ALTER TABLE jobs ADD COLUMN more text")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,8 @@ def test_an_empty_database_becomes_a_store_that_lasts(url: str) -> None:
         fill(store, [job(1)])
     with closing(PostgresStore(url)) as store:
         assert store.find(Matching(tenant="acme"), 9) == [job(1)]
-    assert run(url, "SELECT version, name, oldest_reader FROM migrations") == [(1, "initial", 1)]
+    steps = [(step.version, step.name, step.oldest_reader) for step in schema.migrations()]
+    assert run(url, "SELECT version, name, oldest_reader FROM migrations ORDER BY version") == steps
 
 
 def test_several_may_be_the_first(url: str) -> None:
@@ -82,12 +85,12 @@ def test_a_schema_of_its_own_is_a_store_of_its_own(url: str) -> None:
 
 def test_a_newer_schema_is_refused_unless_it_only_expands(url: str) -> None:
     PostgresStore(url).close()
-    run(url, "INSERT INTO migrations VALUES (2, 'expand', 1, 0)")
+    run(url, f"INSERT INTO migrations VALUES ({NEWEST + 1}, 'expand', {NEWEST}, 0)")
     with closing(PostgresStore(url)) as store:
         fill(store, [job(1)])
-    assert migrate(url) == MigrationReport(2, 2, ())
-    run(url, "INSERT INTO migrations VALUES (3, 'contract', 2, 0)")
-    assert "newer Towpath (schema 3, this one knows 1)" in refusal(url)
+    assert migrate(url) == MigrationReport(NEWEST + 1, NEWEST + 1, ())
+    run(url, f"INSERT INTO migrations VALUES ({NEWEST + 2}, 'contract', {NEWEST + 1}, 0)")
+    assert f"newer Towpath (schema {NEWEST + 2}, this one knows {NEWEST})" in refusal(url)
     with pytest.raises(StoreRefused, match="newer"):
         migrate(url)
 
@@ -96,11 +99,10 @@ def test_an_older_schema_waits_for_migrate(url: str, monkeypatch: pytest.MonkeyP
     with closing(PostgresStore(url)) as store:
         fill(store, [job(1)])
         first = schema.migrations()
-        second = Migration(2, "more", 1, "ALTER TABLE jobs ADD COLUMN more text")
-        monkeypatch.setattr(schema, "migrations", lambda: (*first, second))
+        monkeypatch.setattr(schema, "migrations", lambda: (*first, MORE))
         assert "`towpath-server migrate`" in refusal(url)
-        assert migrate(url) == MigrationReport(1, 2, ("0002 more",))
-        assert migrate(url) == MigrationReport(2, 2, ())
+        assert migrate(url) == MigrationReport(NEWEST, NEWEST + 1, (f"{NEWEST + 1:04} more",))
+        assert migrate(url) == MigrationReport(NEWEST + 1, NEWEST + 1, ())
         # Who began before it goes on.
         assert set(store.load([1])) == {1}
         with store.transaction():
@@ -111,15 +113,12 @@ def test_an_older_schema_waits_for_migrate(url: str, monkeypatch: pytest.MonkeyP
 
 def test_a_step_that_fails_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     PostgresStore(url).close()
-    wrong = (
-        Migration(2, "more", 1, "ALTER TABLE jobs ADD COLUMN more text"),
-        Migration(3, "wrong", 1, "SELECT 1 FROM nowhere"),
-    )
+    wrong = Migration(NEWEST + 2, "wrong", 1, "SELECT 1 FROM nowhere")
     first = schema.migrations()
-    monkeypatch.setattr(schema, "migrations", lambda: (*first, *wrong))
+    monkeypatch.setattr(schema, "migrations", lambda: (*first, MORE, wrong))
     with pytest.raises(StoreRefused, match="nowhere"):
         migrate(url)
-    assert run(url, "SELECT max(version) FROM migrations") == [(1,)]
+    assert run(url, "SELECT max(version) FROM migrations") == [(NEWEST,)]
     assert run(url, "SELECT 1 FROM pg_attribute WHERE attname = 'more' AND attrelid = 'jobs'::regclass") == []
 
 
@@ -129,14 +128,12 @@ def test_a_schema_change_gives_way_to_who_works(url: str, monkeypatch: pytest.Mo
     first = schema.migrations()
     with closing(PostgresStore(f"{url}&options=-c%20idle_in_transaction_session_timeout%3D60s")) as store:
         fill(store, [job(1)])
-        monkeypatch.setattr(
-            schema, "migrations", lambda: (*first, Migration(2, "more", 1, "ALTER TABLE jobs ADD COLUMN more text"))
-        )
+        monkeypatch.setattr(schema, "migrations", lambda: (*first, MORE))
         with store.transaction():
             store.load([1])
             with pytest.raises(StoreRefused, match="too busy"):
                 migrate(url)
-    assert migrate(url).after == 2
+    assert migrate(url).after == NEWEST + 1
 
 
 def test_who_may_not_is_told_so(server: Postgres) -> None:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from towpath_server.core.records import ModelRecord, Queue, Token, Worker
-from towpath_server.store.base import Matching, Store
+from towpath_server.core.records import ModelRecord, Queue, Quota, Token, Worker
+from towpath_server.store.base import Matching, Recorded, Store
 
 DATA = Path(__file__).parents[1] / "data"
 MANY = 10_000
@@ -38,5 +38,9 @@ def read(store: Store) -> dict[str, list[Any]]:
         "jobs": jobs,
         "attempts": [one for job in jobs for one in store.attempts(job.job_id)],
         "logs": [one for job_id, number in numbers for one in store.logs(job_id, number, 0, MANY)],
-        "records": [*store.records(Token), *store.records(Queue), *store.records(Worker), *store.records(ModelRecord)],
+        "records": [
+            *(*store.records(Token), *store.records(Queue), *store.records(Quota)),
+            *(*store.records(Worker), *store.records(ModelRecord)),
+        ],
+        "audit": store.audit(Recorded(), MANY),
     }

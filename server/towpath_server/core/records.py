@@ -15,11 +15,29 @@ class Role(IntEnum):
     ADMIN = 1
     SUBMITTER = 2
     WORKER = 3
+    OPERATOR = 4
+    VIEWER = 5
+    ENROLLMENT = 6
+
+
+class Share(IntEnum):
+    """Whose jobs a worker runs. The numbers are those of `towpath.v1.WorkerShare`."""
+
+    USER = 1
+    TENANT = 2
+
+
+# Who sees what belongs to others of the tenant.
+_SEES_TENANT = frozenset({Role.ADMIN, Role.OPERATOR, Role.VIEWER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A bearer token: only the SHA-256 of its secret is kept, in hex."""
+    """A bearer token: only the SHA-256 of its secret is kept, in hex.
+
+    `share` is what workers with it may share at most. After a rotation the secret of before goes on as `previous_hash`
+    until `previous_expire_time`; `lifetime` is how long a rotated one lives, None where its end stays as it was.
+    """
 
     token_id: int
     secret_hash: str
@@ -30,6 +48,10 @@ class Token:
     create_time: int
     expire_time: int | None = None
     revoke_time: int | None = None
+    share: Share = Share.USER
+    lifetime: int | None = None
+    previous_hash: str = ""
+    previous_expire_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +113,8 @@ class Machine:
 class Worker:
     """A registered machine or process. `session_id` is empty while it is offline.
 
-    `replica_id` is the scheduler that the session lives on; 0 where there is but one.
+    `replica_id` is the scheduler that the session lives on; 0 where there is but one. `token_id` is the token that the
+    session was begun with; 0 where it was begun by an older scheduler.
     """
 
     worker_id: int
@@ -108,6 +131,8 @@ class Worker:
     session_id: str = ""
     draining: bool = False
     replica_id: int = 0
+    share: Share = Share.USER
+    token_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,15 +177,57 @@ class Replica:
     view: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How much a user of a tenant may have; where `user` is empty, all users of the tenant together.
+
+    Where both are empty it holds for each tenant that has no quota of its own. None: as much as there is.
+    """
+
+    tenant: str = ""
+    user: str = ""
+    max_queued: int | None = None
+    max_running: int | None = None
+    max_requests_per_minute: int | None = None
+    max_result_bytes: int | None = None
+    max_log_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Something that somebody did, or was refused, and that must be known later. It is never changed.
+
+    `tenant` and `user` are whose token it was, empty where there was none that is known; `origin` is the address that
+    the call came from, `subject` the id of what it was done to.
+    """
+
+    event_id: int
+    time: int
+    action: str
+    tenant: str
+    user: str
+    token_id: int = 0
+    origin: str = ""
+    subject: str = ""
+    details: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls."""
+    """Who calls, from which address, with a token that is valid until then and lets workers share so much.
+
+    `secret_hash` says which of the token's secrets was shown.
+    """
 
     token_id: int
     tenant: str
     user: str
     role: Role
+    origin: str = ""
+    expire_time: int | None = None
+    share: Share = Share.USER
+    secret_hash: str = field(default="", repr=False)
 
     def owns(self, tenant: str, user: str) -> bool:
-        """Whether this caller may see what belongs to that user: its own, or as an admin its tenant's."""
-        return tenant == self.tenant and (user == self.user or self.role is Role.ADMIN)
+        """Whether this caller may see what belongs to that user: its own, or by its role all of its tenant's."""
+        return tenant == self.tenant and (user == self.user or self.role in _SEES_TENANT)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from towpath_server.core.job import Attempt, Job
-from towpath_server.core.records import Head, Lane, LogChunk
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk
 from towpath_server.store.base import RecordKey, RecordT, Store
 
 T = TypeVar("T")
@@ -24,6 +24,7 @@ LogKey = tuple[int, int, int]
 FIRST_JOB = -(1 << 63)
 FIRST_ATTEMPT: AttemptKey = (FIRST_JOB, 0)
 FIRST_LOG: LogKey = (FIRST_JOB, 0, 0)
+FIRST_EVENT = FIRST_JOB
 
 
 class Archive(Protocol):
@@ -44,8 +45,11 @@ class Archive(Protocol):
     def next_logs(self, after: LogKey) -> list[LogChunk]:
         """The pieces of log that follow this one, by job, attempt and offset."""
 
+    def next_audit(self, after: int) -> list[AuditEvent]:
+        """The audit events that follow this one, by their id."""
+
     def size(self) -> int:
-        """How many jobs, attempts and pieces of log there are."""
+        """How many jobs, attempts, pieces of log and audit events there are."""
 
     def reached(self) -> int:
         """No change was ever given a greater sequence than this."""

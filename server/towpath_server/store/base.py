@@ -12,10 +12,22 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from towpath_server.core.job import NO_LABELS, Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk, ModelRecord, Queue, Replica, Token, Worker
+from towpath_server.core.quotas import Owner, Use
+from towpath_server.core.records import (
+    AuditEvent,
+    Head,
+    Lane,
+    LogChunk,
+    ModelRecord,
+    Queue,
+    Quota,
+    Replica,
+    Token,
+    Worker,
+)
 
-Record = Token | Queue | Worker | ModelRecord | Replica
-RecordT = TypeVar("RecordT", Token, Queue, Worker, ModelRecord, Replica)
+Record = Token | Queue | Worker | ModelRecord | Replica | Quota
+RecordT = TypeVar("RecordT", Token, Queue, Worker, ModelRecord, Replica, Quota)
 RecordKey = tuple[int | str, ...]
 
 
@@ -32,6 +44,8 @@ def key_of(record: Record) -> RecordKey:
             return (record.model_id,)
         case Replica():
             return (record.replica_id,)
+        case Quota():
+            return (record.tenant, record.user)
 
 
 class StoreRefused(Exception):
@@ -121,6 +135,20 @@ class Matching:
 Query = ByRequest | ByDedupe | InLane | Due | HeldBy | Matching
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """The audit events that fit all that is set, with smaller ids than `before`.
+
+    `tenants` are those of whoever did it, None for all; an `action` that ends in a dot stands for all that begin so.
+    """
+
+    tenants: tuple[str, ...] | None = None
+    action: str = ""
+    user: str = ""
+    subject: str = ""
+    before: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """How many jobs stand in a state of a queue; for QUEUED also when the first of them entered the queue."""
@@ -172,6 +200,12 @@ class Store(Protocol):
     def count(self, matching: Matching) -> list[Count]:
         """Counts of the jobs that fit, by queue and state; `after` and the order do not matter."""
 
+    def usage(self, *, sizes: bool = False) -> dict[Owner, Use]:
+        """What each user has of jobs that are not final; with `sizes` also the bytes of results and logs.
+
+        Those who have nothing are left out. With `sizes` it looks at all that is kept.
+        """
+
     def next_due(self, *, final: bool = False) -> int | None:
         """The smallest due_time of the jobs that are not final, or of the final."""
 
@@ -201,6 +235,12 @@ class Store(Protocol):
 
     def logs(self, job_id: int, attempt: int, offset: int, limit: int) -> list[LogChunk]:
         """Pieces of an attempt's log that end after `offset`, in order, at most `limit`. They do not overlap."""
+
+    def append_audit(self, events: Sequence[AuditEvent]) -> None:
+        """Add what was done. It stays as it is: nothing changes or removes it. Their ids are new."""
+
+    def audit(self, query: Recorded, limit: int) -> list[AuditEvent]:
+        """At most `limit` audit events, the newest (by event_id) first."""
 
     def close(self) -> None:
         """Let go of files and locks."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk
+from towpath_server.core.quotas import Owner, Use
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk
 from towpath_server.store.base import (
     ByDedupe,
     ByRequest,
@@ -22,11 +23,14 @@ from towpath_server.store.base import (
     Origin,
     Query,
     Record,
+    Recorded,
     RecordKey,
     RecordT,
     Store,
     key_of,
 )
+from towpath_server.store.memory_matching import dispatch_order, fits, follows, oldest, recorded
+from towpath_server.store.usage import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,10 @@ class _Tables:
     logs: dict[tuple[int, int, int], LogChunk] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=dict)
     records: dict[tuple[type[Record], RecordKey], Record] = field(default_factory=dict)
+    audit: dict[int, AuditEvent] = field(default_factory=dict)
 
     def copy(self) -> _Tables:
-        return _Tables(self.jobs.copy(), self.attempts.copy(), self.logs.copy(), self.lanes.copy(), self.records.copy())
+        return _Tables(*(getattr(self, part.name).copy() for part in fields(self)))
 
 
 class MemoryStore:
@@ -141,7 +146,7 @@ class MemoryStore:
                 found = [job for job in jobs if _dedupe(job) in asked and not job.state.is_final]
             case InLane(lane_id):
                 mine = (job for job in jobs if job.lane_id == lane_id and job.state is JobState.QUEUED)
-                found = sorted(mine, key=_dispatch_order)
+                found = sorted(mine, key=dispatch_order)
             case Due(now, final):
                 mine = (job for job in jobs if job.state.is_final == final)
                 due = ((job.due_time, job) for job in mine if job.due_time is not None)
@@ -149,12 +154,12 @@ class MemoryStore:
             case HeldBy(session_id):
                 found = [job for job in jobs if job.lease is not None and job.lease.session_id == session_id]
             case Matching(dispatch_order=True):
-                found = sorted((job for job in jobs if _fits(job, query)), key=_dispatch_order)
+                found = sorted((job for job in jobs if fits(job, query)), key=dispatch_order)
                 skip = query.after or 0
             case Matching(changed_after=int()):
-                found = sorted((job for job in jobs if _fits(job, query)), key=lambda job: job.sequence)
+                found = sorted((job for job in jobs if fits(job, query)), key=lambda job: job.sequence)
             case Matching():
-                found = [job for job in jobs if _fits(job, query) and _follows(job, query)]
+                found = [job for job in jobs if fits(job, query) and follows(job, query)]
                 found = found if query.ascending else found[::-1]
         return found[skip : skip + limit]
 
@@ -162,9 +167,13 @@ class MemoryStore:
         """See `Store`."""
         groups: dict[tuple[str, JobState], list[Job]] = {}
         for job in self._tables.jobs.values():
-            if _fits(job, matching):
+            if fits(job, matching):
                 groups.setdefault((job.definition.queue, job.state), []).append(job)
-        return [Count(queue, state, len(jobs), _oldest(state, jobs)) for (queue, state), jobs in sorted(groups.items())]
+        return [Count(queue, state, len(jobs), oldest(state, jobs)) for (queue, state), jobs in sorted(groups.items())]
+
+    def usage(self, *, sizes: bool = False) -> dict[Owner, Use]:
+        """See `Store`."""
+        return counted(self._tables.jobs.values(), self._tables.logs.values(), sizes=sizes)
 
     def next_due(self, *, final: bool = False) -> int | None:
         """See `Store`."""
@@ -226,6 +235,19 @@ class MemoryStore:
         written = [chunk for key, chunk in sorted(self._tables.logs.items()) if key[:2] == (job_id, attempt)]
         return [chunk for chunk in written if chunk.offset + len(chunk.text.encode()) > offset][:limit]
 
+    def append_audit(self, events: Sequence[AuditEvent]) -> None:
+        """See `Store`."""
+        tables = self._writable
+        for event in events:
+            if event.event_id in tables.audit:
+                raise self._spoil(IntegrityViolation(f"audit event {event.event_id} is there already"))
+            tables.audit[event.event_id] = event
+
+    def audit(self, query: Recorded, limit: int) -> list[AuditEvent]:
+        """See `Store`."""
+        newest = sorted(self._tables.audit.values(), key=lambda event: -event.event_id)
+        return [event for event in newest if recorded(event, query)][:limit]
+
     def close(self) -> None:
         """See `Store`."""
 
@@ -262,38 +284,6 @@ def _request(job: Job) -> tuple[str, str, str]:
 
 def _dedupe(job: Job) -> tuple[str, str, str]:
     return (job.definition.tenant, job.definition.user, job.definition.dedupe_key)
-
-
-def _dispatch_order(job: Job) -> tuple[int, int]:
-    return (-job.priority, job.position)
-
-
-def _oldest(state: JobState, jobs: Sequence[Job]) -> int | None:
-    if state is not JobState.QUEUED:
-        return None
-    return min((job.queue_time for job in jobs if job.queue_time is not None), default=None)
-
-
-def _follows(job: Job, wanted: Matching) -> bool:
-    if wanted.after is None:
-        return True
-    return job.job_id > wanted.after if wanted.ascending else job.job_id < wanted.after
-
-
-def _fits(job: Job, wanted: Matching) -> bool:
-    asked = job.definition
-    return (
-        asked.tenant == wanted.tenant
-        and (wanted.user is None or asked.user == wanted.user)
-        and (not wanted.states or job.state in wanted.states)
-        and (wanted.queue is None or asked.queue == wanted.queue)
-        and (wanted.job_type is None or asked.job_type == wanted.job_type)
-        and (wanted.workspace is None or asked.workspace == wanted.workspace)
-        and wanted.labels.items() <= asked.labels.items()
-        and (wanted.worker_id is None or job.worker_id == wanted.worker_id)
-        and (wanted.changed_after is None or job.sequence > wanted.changed_after)
-        and (wanted.ended_before is None or (job.end_time is not None and job.end_time <= wanted.ended_before))
-    )
 
 
 def _key(record: Record) -> tuple[type[Record], RecordKey]:

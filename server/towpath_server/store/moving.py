@@ -10,9 +10,9 @@ from hashlib import blake2b
 from typing import TypeVar
 
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Lane, LogChunk, ModelRecord, Queue, Token, Worker
+from towpath_server.core.records import AuditEvent, Lane, LogChunk, ModelRecord, Queue, Quota, Token, Worker
 from towpath_server.store import rows, side_rows
-from towpath_server.store.archive import FIRST_ATTEMPT, FIRST_JOB, FIRST_LOG, PAGE_ROWS, Archive, Target
+from towpath_server.store.archive import FIRST_ATTEMPT, FIRST_EVENT, FIRST_JOB, FIRST_LOG, PAGE_ROWS, Archive, Target
 from towpath_server.store.base import Record, Store, StoreRefused
 from towpath_server.store.record_rows import TABLES
 from towpath_server.store.rows import Row
@@ -105,8 +105,8 @@ def pages(archive: Archive) -> Iterator[Page]:
         yield Page("lanes", [side_rows.lane_row(one) for one in some], partial(_add_lanes, some))
     # Which schedulers live on a store says nothing about another one. Whoever begins on that takes over all sessions.
     workers = [replace(one, replica_id=0) for one in archive.records(Worker)]
-    kinds: tuple[Sequence[Record], ...] = (archive.records(Token), archive.records(Queue), workers)
-    for records in (*kinds, archive.records(ModelRecord)):
+    plain: tuple[Sequence[Record], ...] = (archive.records(Token), archive.records(Queue), archive.records(Quota))
+    for records in (*plain, workers, archive.records(ModelRecord)):
         for few in _cut(records):
             table = TABLES[type(few[0])]
             yield Page(table.name, [table.row(one) for one in few], partial(_put, few))
@@ -122,6 +122,10 @@ def pages(archive: Archive) -> Iterator[Page]:
     while logs := archive.next_logs(log):
         yield Page("logs", [side_rows.log_row(one) for one in logs], partial(_append_logs, logs))
         log = (logs[-1].job_id, logs[-1].attempt, logs[-1].offset)
+    event = FIRST_EVENT
+    while events := archive.next_audit(event):
+        yield Page("audit", [side_rows.audit_row(one) for one in events], partial(_append_audit, events))
+        event = events[-1].event_id
 
 
 def _cut(things: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -147,6 +151,10 @@ def _save_attempts(attempts: Sequence[Attempt], store: Store) -> None:
 
 def _append_logs(chunks: Sequence[LogChunk], store: Store) -> None:
     store.append_logs(chunks)
+
+
+def _append_audit(events: Sequence[AuditEvent], store: Store) -> None:
+    store.append_audit(events)
 
 
 def _listed(contents: Contents) -> str:

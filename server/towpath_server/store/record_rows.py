@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from towpath_server.core.records import Gpu, Machine, ModelRecord, Queue, Replica, Role, Token, Worker
+from towpath_server.core.records import Gpu, Machine, ModelRecord, Queue, Quota, Replica, Role, Share, Token, Worker
 from towpath_server.store.base import Record
 from towpath_server.store.rows import Row, dumps, loads
 
@@ -46,6 +46,7 @@ TABLES: dict[type[Record], Table] = {
         _table("workers", Worker, 1),
         _table("models", ModelRecord, 1),
         _table("replicas", Replica, 1),
+        _table("quotas", Quota, 2),
     )
 }
 
@@ -64,6 +65,7 @@ def _read_machine(text: str) -> Machine:
 
 _WRITERS: dict[str, Callable[[Any], Any]] = {
     "role": int,
+    "share": int,
     "paused": int,
     "draining": int,
     "job_types": dumps,
@@ -72,6 +74,7 @@ _WRITERS: dict[str, Callable[[Any], Any]] = {
 }
 _READERS: dict[str, Callable[[Any], Any]] = {
     "role": Role,
+    "share": Share,
     "paused": bool,
     "draining": bool,
     "job_types": lambda text: tuple(loads(text)),

@@ -1,18 +1,20 @@
-"""What lies beside jobs as rows, and back: attempts, lanes, pieces of log."""
+"""What lies beside jobs as rows, and back: attempts, lanes, pieces of log, and what somebody did."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
+from types import MappingProxyType
 from typing import Any
 
 from towpath_server.core.job import Attempt, AttemptOutcome
-from towpath_server.core.records import Head, Lane, LogChunk
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk
 from towpath_server.store.rows import PRIORITIES, Row, dumps, failure_text, loads, read_failure, read_requirements
 
 ATTEMPT_COLUMNS = ("job_id", "number", "worker_id", "lease_time", "start_time", "end_time", "outcome", "failure")
 LANE_COLUMNS = ("lane_id", "tenant", "user", "queue", "job_type", "requirements", "concurrency_key")
 LOG_COLUMNS = ("job_id", "attempt", "offset", "size", "stream", "time", "text")
+AUDIT_COLUMNS = ("event_id", "time", "action", "tenant", "user", "token_id", "origin", "subject", "details")
 
 
 def attempt_row(attempt: Attempt) -> Row:
@@ -63,3 +65,17 @@ def read_log(row: Row) -> LogChunk:
     """The piece of log of a row of LOG_COLUMNS."""
     job_id, attempt, offset, _, stream, time, text = row
     return LogChunk(job_id=job_id, attempt=attempt, offset=offset, text=text, stream=stream, time=time)
+
+
+def audit_row(event: AuditEvent) -> Row:
+    """An audit event, as AUDIT_COLUMNS."""
+    return (
+        *(event.event_id, event.time, event.action, event.tenant, event.user, event.token_id),
+        *(event.origin, event.subject, dumps(dict(event.details))),
+    )
+
+
+def read_audit(row: Sequence[Any]) -> AuditEvent:
+    """The audit event of a row of AUDIT_COLUMNS."""
+    *plain, details = row
+    return AuditEvent(**dict(zip(AUDIT_COLUMNS, plain, strict=False)), details=MappingProxyType(loads(details)))

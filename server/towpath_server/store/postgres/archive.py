@@ -12,7 +12,7 @@ import psycopg
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.core.job import Attempt, Job
-from towpath_server.core.records import LogChunk
+from towpath_server.core.records import AuditEvent, LogChunk
 from towpath_server.store import side_rows
 from towpath_server.store.archive import PAGE_ROWS, Archive, AttemptKey, LogKey, first_page
 from towpath_server.store.base import Contended, Store, StoreRefused
@@ -37,7 +37,7 @@ _PATIENT = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-_TABLES = "lanes, jobs, definitions, attempts, logs, tokens, queues, workers, models, replicas"
+_TABLES = "lanes, jobs, definitions, attempts, logs, tokens, queues, workers, models, replicas, quotas, audit"
 # A scheduler that beats does so each second.
 _SILENT_SECONDS = 6.0
 _PARTING_SECONDS = 1.0
@@ -60,7 +60,10 @@ _ATTEMPTS_BETWEEN = f"""SELECT {_ATTEMPT} FROM attempts WHERE (job_id, number) >
 AND (job_id, number) <= ($3::bigint, $4::bigint) ORDER BY job_id, number"""
 _LOGS_BETWEEN = f"""SELECT {_LOG} FROM logs WHERE (job_id, attempt, "offset") > ($1::bigint, $2::bigint, $3::bigint)
 AND (job_id, attempt, "offset") <= ($4::bigint, $5::bigint, $6::bigint) ORDER BY job_id, attempt, "offset\""""
-_SIZE = "SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM attempts) + (SELECT count(*) FROM logs)"
+_AUDIT = f"""SELECT {statements.names(side_rows.AUDIT_COLUMNS)} FROM audit WHERE event_id > $1::bigint
+ORDER BY event_id LIMIT $2::bigint"""
+_SIZE = """SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM attempts) + (SELECT count(*) FROM logs)
+  + (SELECT count(*) FROM audit)"""
 _REACHED = f"SELECT base + (pg_snapshot_xmax(pg_current_snapshot())::text::bigint << {COUNT_BITS}) FROM origin"
 # Transactions after this one have greater ids.
 _GO_ON_ABOVE = f"""UPDATE origin SET base = greatest(base,
@@ -92,6 +95,10 @@ class PostgresArchive(Reading):
             side_rows.read_log((*row[:_LOG_TEXT], arrays.give_nul(row[_LOG_TEXT]), *row[_LOG_TEXT + 1 :]))
             for row in rows
         ]
+
+    def next_audit(self, after: int) -> list[AuditEvent]:
+        """See `Archive`."""
+        return finding.read_audit(self._connection.rows(_AUDIT, _given(after, PAGE_ROWS)))
 
     def size(self) -> int:
         """See `Archive`."""

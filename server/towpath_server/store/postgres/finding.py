@@ -1,5 +1,7 @@
-"""Queries for whole jobs, and their rows as jobs."""
+"""Queries for whole jobs and for audit events, and what their rows say."""
 
+# Only names from this package go into the text of a statement; values are bound.
+# ruff: noqa: S608
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,17 +10,19 @@ from operator import attrgetter
 from typing import Any
 
 from towpath_server.core.job import Job
-from towpath_server.store import base, rows
-from towpath_server.store.base import Matching, Query
+from towpath_server.core.records import AuditEvent
+from towpath_server.store import base, rows, side_rows
+from towpath_server.store.base import Matching, Query, Recorded
+from towpath_server.store.postgres import arrays, statements, tags
 from towpath_server.store.postgres import matching as matching_sql
-from towpath_server.store.postgres import statements, tags
-from towpath_server.store.postgres.arrays import give_nul
+from towpath_server.store.postgres.arrays import give_nul, keep_nul
 from towpath_server.store.postgres.connection import Connection
 from towpath_server.store.postgres.values import Values
 from towpath_server.store.rows import Row
 
 _JOB = statements.names(rows.JOB_COLUMNS[:-1], "j.")
 _DEFINITION = statements.names(rows.DEFINITION_COLUMNS[1:], "d.")
+_AUDIT = statements.names(side_rows.AUDIT_COLUMNS)
 _REASON = rows.JOB_COLUMNS.index("state_reason")
 # At the end whether the definition is the one that was stored with this job: after a wait for its lock it need not be.
 _SELECT = f"SELECT {_JOB}, {_DEFINITION}, j.defined = d.defined"
@@ -103,3 +107,29 @@ def counts(connection: Connection, query: Matching) -> list[tuple[str, int, int,
     with connection.by_index():
         found: list[Any] = connection.rows(sql, parts.values.given)
     return sorted(found)
+
+
+def recorded(connection: Connection, query: Recorded, limit: int) -> list[AuditEvent]:
+    """The audit events that are asked for, the newest first."""
+    values = Values()
+    conditions = ["true"]
+    if query.tenants is not None:
+        conditions.append(f"tenant = ANY ({values.add(arrays.texts(query.tenants), 'text[]')})")
+    if query.action:
+        action = values.text(query.action)
+        conditions.append(f"starts_with(action, {action})" if query.action.endswith(".") else f"action = {action}")
+    conditions += [
+        f'"{name}" = {values.text(keep_nul(text))}' for name in ("user", "subject") if (text := getattr(query, name))
+    ]
+    if query.before is not None:
+        conditions.append(f"event_id < {values.number(query.before)}")
+    sql = f"""SELECT {_AUDIT} FROM audit WHERE {" AND ".join(conditions)}
+    ORDER BY event_id DESC LIMIT {values.number(limit)}"""
+    return read_audit(connection.rows(sql, values.given))
+
+
+def read_audit(found: Sequence[Row]) -> list[AuditEvent]:
+    """The audit events of rows of AUDIT_COLUMNS."""
+    return [
+        side_rows.read_audit([give_nul(value) if isinstance(value, str) else value for value in row]) for row in found
+    ]

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from towpath_server.core.job import Attempt, Definition, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk
-from towpath_server.store import side_rows
-from towpath_server.store.base import Count, Matching, Origin, Query, RecordKey, RecordT
+from towpath_server.core.quotas import Owner, Use
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk
+from towpath_server.store import side_rows, usage
+from towpath_server.store.base import Count, Matching, Origin, Query, Recorded, RecordKey, RecordT
 from towpath_server.store.postgres import arrays, feed, finding, statements
 from towpath_server.store.postgres.connection import Connection
 from towpath_server.store.postgres.writer import Writer
@@ -63,6 +64,10 @@ class Reading:
             for queue, state, number, oldest in finding.counts(self._connection, matching)
         ]
 
+    def usage(self, *, sizes: bool = False) -> dict[Owner, Use]:
+        """See `Store`."""
+        return usage.asked(self._connection.rows, sizes=sizes)
+
     def next_due(self, *, final: bool = False) -> int | None:
         """See `Store`."""
         due: int | None = self._connection.value(statements.NEXT_DUE_FINAL if final else statements.NEXT_DUE)
@@ -94,6 +99,10 @@ class Reading:
             side_rows.read_log((*row[:_LOG_TEXT], arrays.give_nul(row[_LOG_TEXT]), *row[_LOG_TEXT + 1 :]))
             for row in found
         ]
+
+    def audit(self, query: Recorded, limit: int) -> list[AuditEvent]:
+        """See `Store`."""
+        return finding.recorded(self._connection, query, limit)
 
     def close(self) -> None:
         """See `Store`."""

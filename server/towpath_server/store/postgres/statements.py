@@ -15,12 +15,13 @@ DEFINITION_COLUMNS = (*rows.DEFINITION_COLUMNS, "request", "tags", "defined")
 LANE_COLUMNS = (*side_rows.LANE_COLUMNS, "digest")
 CHANGE_COLUMNS = ("kind", "key", "sequence", "writer")
 
-_SMALL = frozenset({"priority", "state", "lease_confirmed", "outcome", "role", "paused", "draining"})
+_SMALL = frozenset({"priority", "state", "lease_confirmed", "outcome", "role", "share", "paused", "draining"})
 _BLOBS = frozenset({"result", "dedupe", "request", "request_hash", "annotations", "spec", "body", "digest"})
 _NUMBERS = frozenset(
     {
         *("position", "revision", "sequence", "attempt", "attempt_count", "lost_count", "number", "offset", "size"),
-        *("stream", "time", "beat", "slots", "task_type", "writer", "defined"),
+        *("stream", "time", "beat", "slots", "task_type", "writer", "defined", "lifetime"),
+        *("max_queued", "max_running", "max_requests_per_minute", "max_result_bytes", "max_log_bytes"),
     }
 )
 _TEXTS = frozenset({"session_id", "request_id"})
@@ -92,6 +93,9 @@ ON CONFLICT (job_id, number) DO UPDATE SET
 
 INSERT_LOGS = f"""INSERT INTO logs ({names(side_rows.LOG_COLUMNS)})
 SELECT {names(side_rows.LOG_COLUMNS, "v.")} FROM {given("logs", side_rows.LOG_COLUMNS)} ON CONFLICT DO NOTHING"""
+
+INSERT_AUDIT = f"""INSERT INTO audit ({names(side_rows.AUDIT_COLUMNS)})
+SELECT {names(side_rows.AUDIT_COLUMNS, "v.")} FROM {given("audit", side_rows.AUDIT_COLUMNS)}"""
 
 LANES = f"""SELECT {names(side_rows.LANE_COLUMNS, "l.")}, h.priority, h.position FROM lanes l LEFT JOIN LATERAL (
   SELECT priority, position FROM jobs WHERE lane_id = l.lane_id AND state = 3 ORDER BY priority DESC, position LIMIT 1

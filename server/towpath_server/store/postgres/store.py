@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Job
-from towpath_server.core.records import Lane, LogChunk, Replica
+from towpath_server.core.records import AuditEvent, Lane, LogChunk, Replica
 from towpath_server.store import rows, side_rows
 from towpath_server.store.base import IntegrityViolation, Record, StoreRefused
 from towpath_server.store.postgres import arrays, refusing, schema, statements, tags
@@ -30,6 +30,7 @@ _DEFINITION_KINDS = statements.kinds("definitions", statements.DEFINITION_COLUMN
 _LANE_KINDS = statements.kinds("lanes", statements.LANE_COLUMNS)
 _ATTEMPT_KINDS = statements.kinds("attempts", side_rows.ATTEMPT_COLUMNS)
 _LOG_KINDS = statements.kinds("logs", side_rows.LOG_COLUMNS)
+_AUDIT_KINDS = statements.kinds("audit", side_rows.AUDIT_COLUMNS)
 
 
 class PostgresTables(Reading):
@@ -124,6 +125,12 @@ class PostgresTables(Reading):
         if self._connection.change(statements.INSERT_LOGS, values):
             self._connection.tell({key[0] for key in first})
 
+    def append_audit(self, events: Sequence[AuditEvent]) -> None:
+        """See `Store`."""
+        if events:
+            values = arrays.columns(_AUDIT_KINDS, [_audit_row(event) for event in events])
+            self._connection.change(statements.INSERT_AUDIT, values)
+
     def _job_row(self, job: Job, defined: int) -> Row:
         row = [*rows.job_row(job), self._connection.number, defined]
         row[_REASON] = arrays.keep_nul(job.state_reason)
@@ -198,3 +205,7 @@ def _log_row(chunk: LogChunk) -> Row:
     row = list(side_rows.log_row(chunk))
     row[_TEXT] = arrays.keep_nul(chunk.text)
     return tuple(row)
+
+
+def _audit_row(event: AuditEvent) -> Row:
+    return tuple(arrays.keep_nul(value) if isinstance(value, str) else value for value in side_rows.audit_row(event))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.core.job import SECOND, Attempt, Job
-from towpath_server.core.records import LogChunk
+from towpath_server.core.records import AuditEvent, LogChunk
 from towpath_server.store import side_rows
 from towpath_server.store.archive import PAGE_ROWS, Archive, AttemptKey, LogKey, first_page
 from towpath_server.store.base import Store, StoreRefused
@@ -56,6 +56,11 @@ class SqliteArchive(SqliteTables):
             return []
         last = dict(zip(("last_job_id", "last_attempt", "last_offset"), page[-1], strict=True))
         return [side_rows.read_log(row) for row in self._connection.rows(_SQL["logs_between"], first | last)]
+
+    def next_audit(self, after: int) -> list[AuditEvent]:
+        """See `Archive`."""
+        found = self._connection.rows(_SQL["audit"], {"after": after, "limit": PAGE_ROWS})
+        return [side_rows.read_audit(row) for row in found]
 
     def size(self) -> int:
         """See `Archive`."""

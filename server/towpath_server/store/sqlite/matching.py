@@ -1,4 +1,4 @@
-"""SQL for `Matching`: which jobs fit a filter, and how many.
+"""SQL for `Matching`: which jobs fit a filter, and how many; and for `Recorded`.
 
 There are two ways through the store. By lane: each lane's jobs of a state lie together in order of their ids, so a few
 come from each, however many there are. By tenant: jobs in order of their ids, one by one, until enough fit.
@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from towpath_server.core.job import JobState
-from towpath_server.store.base import Matching
+from towpath_server.store.base import Matching, Recorded
 from towpath_server.store.rows import dumps
+from towpath_server.store.side_rows import AUDIT_COLUMNS
 
 # Of these there are few at any time, so all of them can be looked at.
 _FEW = frozenset({JobState.LEASED, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING})
@@ -56,6 +57,29 @@ def oldest(matching: Matching) -> tuple[str, dict[str, Any]]:
           SELECT min(j.queue_time) FROM jobs j {queued} WHERE j.lane_id = l.lane_id AND j.state = 3))
         FROM {_lanes(matching)} GROUP BY 1"""
     return sql, _parameters(matching)
+
+
+def recorded(query: Recorded, limit: int) -> tuple[str, dict[str, Any]]:
+    """A query for the audit events that are asked for, as AUDIT_COLUMNS, and its parameters."""
+    conditions = ["true"]
+    if query.tenants is not None:
+        conditions.append("tenant IN (SELECT value FROM json_each(:tenants))")
+    if query.action:
+        prefix = query.action.endswith(".")
+        conditions.append("substr(action, 1, length(:action)) = :action" if prefix else "action = :action")
+    conditions += [f"{name} = :{name}" for name in ("user", "subject") if getattr(query, name)]
+    if query.before is not None:
+        conditions.append("event_id < :before")
+    sql = f"""SELECT {", ".join(AUDIT_COLUMNS)} FROM audit WHERE {" AND ".join(conditions)}
+    ORDER BY event_id DESC LIMIT :limit"""
+    return sql, {
+        "tenants": dumps(query.tenants),
+        "action": query.action,
+        "user": query.user,
+        "subject": query.subject,
+        "before": query.before,
+        "limit": limit,
+    }
 
 
 def _by_lane(matching: Matching) -> str:

@@ -10,9 +10,21 @@ from typing import Any
 from towpath_server.core.errors import Conflict
 from towpath_server.core.ids import moment, show
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk
-from towpath_server.store import base, rows, side_rows
-from towpath_server.store.base import Count, Matching, Origin, Query, Record, RecordKey, RecordT, Store, StoreRefused
+from towpath_server.core.quotas import Owner, Use
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk
+from towpath_server.store import base, rows, side_rows, usage
+from towpath_server.store.base import (
+    Count,
+    Matching,
+    Origin,
+    Query,
+    Record,
+    Recorded,
+    RecordKey,
+    RecordT,
+    Store,
+    StoreRefused,
+)
 from towpath_server.store.record_rows import TABLES
 from towpath_server.store.sqlite import matching as matching_sql
 from towpath_server.store.sqlite import packing, schema, statements
@@ -122,6 +134,10 @@ class SqliteTables:
             for queue, state, number in sorted(self._connection.rows(*matching_sql.tally(matching)))
         ]
 
+    def usage(self, *, sizes: bool = False) -> dict[Owner, Use]:
+        """See `Store`."""
+        return usage.asked(self._connection.rows, sizes=sizes)
+
     def next_due(self, *, final: bool = False) -> int | None:
         """See `Store`."""
         due: int | None = self._connection.value(_SQL["next_due_final" if final else "next_due"])
@@ -177,6 +193,14 @@ class SqliteTables:
         """See `Store`."""
         values = {"job_id": job_id, "attempt": attempt, "offset": offset, "limit": limit}
         return [side_rows.read_log(row) for row in self._connection.rows(_SQL["logs"], values)]
+
+    def append_audit(self, events: Sequence[AuditEvent]) -> None:
+        """See `Store`."""
+        self._insert("audit", side_rows.AUDIT_COLUMNS, [side_rows.audit_row(event) for event in events])
+
+    def audit(self, query: Recorded, limit: int) -> list[AuditEvent]:
+        """See `Store`."""
+        return [side_rows.read_audit(row) for row in self._connection.rows(*matching_sql.recorded(query, limit))]
 
     def close(self) -> None:
         """See `Store`."""

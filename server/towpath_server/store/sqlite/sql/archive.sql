@@ -21,8 +21,13 @@ SELECT job_id, attempt, offset, size, stream, time, text FROM logs
 WHERE (job_id, attempt, offset) > (:job_id, :attempt, :offset)
 AND (job_id, attempt, offset) <= (:last_job_id, :last_attempt, :last_offset) ORDER BY job_id, attempt, offset
 
+-- name: audit
+SELECT event_id, time, action, tenant, user, token_id, origin, subject, details FROM audit
+WHERE event_id > :after ORDER BY event_id LIMIT :limit
+
 -- name: size
 SELECT (SELECT count(*) FROM jobs) + (SELECT count(*) FROM attempts) + (SELECT count(*) FROM logs)
++ (SELECT count(*) FROM audit)
 
 -- name: go_on_above
 UPDATE last_sequence SET sequence = max(sequence, ?)
