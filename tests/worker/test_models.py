@@ -110,7 +110,7 @@ def test_changed_files_are_not_loaded(folders: Folders) -> None:
     manifest = json.loads((home / models.MANIFEST).read_text())
     manifest["files"] = {"../../../../../secret": manifest["files"]["model.ubj"]}
     (home / models.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(InvalidInput, match="was changed"):
+    with pytest.raises(InvalidInput, match="never loaded"):
         models.load(folders, model.model_id, TENANT, USER)
 
 

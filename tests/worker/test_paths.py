@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 
 from support.handling import make_folders
-from towpath_worker import paths
+from towpath_worker import beneath
+from towpath_worker.beneath import Way
 from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders, create_for_writing, open_for_reading
 
 SECRET = b"secret"
 
 
-@pytest.fixture(params=[True, False], ids=["by_descriptor", "by_name"])
+@pytest.fixture(params=list(Way), ids=lambda way: way.name.lower())
 def folders(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
-    """Each test runs with descriptors and with the fallback of systems that lack them."""
-    if request.param and not paths.BY_DESCRIPTOR:
-        pytest.skip("this system has no dir_fd")
-    monkeypatch.setattr(paths, "BY_DESCRIPTOR", request.param)
+    """Each test runs in every way that this system has of walking a path."""
+    if request.param not in beneath.ways():
+        pytest.skip(f"this system has no {request.param.value}")
+    monkeypatch.setattr(beneath, "way", request.param)
     made = make_folders(tmp_path)
     (made.data[0] / "sub").mkdir()
     (made.data[0] / "sub" / "flights.csv").write_bytes(b"a,b\n")

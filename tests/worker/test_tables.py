@@ -16,7 +16,8 @@ from google.protobuf.struct_pb2 import ListValue
 
 from support.handling import make_folders
 from towpath.v1 import table_pb2
-from towpath_worker import tables
+from towpath_worker import csv_files, tables
+from towpath_worker.caps import Caps
 from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 
@@ -28,8 +29,9 @@ def folders(tmp_path: Path) -> Folders:
     return make_folders(tmp_path)
 
 
-def read(folders: Folders, path: str, **options: int) -> pd.DataFrame:
-    return tables.read(folders, table_pb2.DataRef(path=path), **options)  # type: ignore[arg-type]
+def read(folders: Folders, path: str, caps: Caps | None = None) -> pd.DataFrame:
+    capped = Folders(folders.data, folders.models, folders.results, caps=caps or Caps())
+    return tables.read(capped, table_pb2.DataRef(path=path))
 
 
 def zipped(*names: str) -> bytes:
@@ -81,7 +83,7 @@ def test_quoted_names_and_text_columns(folders: Folders) -> None:
         ("a.csv", b"a,b\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
         ("a.csv", b"a,b\n\xff\xfe,2\n", "UTF-8"),
         ("a.csv", b'a,b\n"1,2\n', "cannot be read as CSV"),
-        ("a.csv", b"x" * (tables.MAX_HEADER_BYTES + 1), "first line"),
+        ("a.csv", b"x" * (csv_files.MAX_LINE_BYTES + 1), "first line"),
         ("a.csv", ",".join(map(str, range(30_000))).encode() + b"\n", "30,000 columns"),
         ("a.csv.gz", b"no gzip", "damaged"),
         ("a.csv.gz", gzip.compress(TEXT.encode(), mtime=0)[:-10], "damaged"),
@@ -106,8 +108,8 @@ def test_stops_at_the_limit_of_bytes(folders: Folders) -> None:
     pd.DataFrame({"a": range(200_000)}).to_parquet(folders.data[0] / "large.parquet")
     for path in ("bomb.csv.gz", "large.parquet"):
         with pytest.raises(InvalidInput, match="more than"):
-            read(folders, path, max_bytes=1_000_000)
-    assert len(read(folders, "bomb.csv.gz", max_bytes=len(bomb))) == 500_000
+            read(folders, path, Caps(max_bytes=1_000_000))
+    assert len(read(folders, "bomb.csv.gz", Caps(max_bytes=len(bomb)))) == 500_000
 
 
 def test_tells_how_much_is_read_and_can_be_stopped(folders: Folders) -> None:
@@ -152,9 +154,9 @@ def test_repeated_texts_do_not_unfold_beyond_the_limit() -> None:
     frame = pd.DataFrame({"text": ["x" * 1_000] * 5_000})
     sent = tables.to_inline(frame, arrow=True)
     assert len(sent.arrow) < 10_000
-    pd.testing.assert_frame_equal(tables.from_inline(sent, max_bytes=5_000_000), frame)
-    with pytest.raises(InvalidInput, match="more than 4,999,999 bytes"):
-        tables.from_inline(sent, max_bytes=4_999_999)
+    pd.testing.assert_frame_equal(tables.from_inline(sent, Caps(max_bytes=5_000_000)), frame)
+    with pytest.raises(InvalidInput, match="5,000,000 bytes, more than 4,999,999"):
+        tables.from_inline(sent, Caps(max_bytes=4_999_999))
 
 
 def arrow(batch: pa.RecordBatch) -> bytes:

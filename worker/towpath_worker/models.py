@@ -1,7 +1,8 @@
 """The models on this machine: a folder each, `<models>/<tenant>/<user>/<name>/<version>/`.
 
-`staging` writes them: a folder is there whole or not at all. `towpath.json` says what lies in it; a file whose SHA-256
-differs is not loaded.
+`staging` writes them: a folder is there whole or not at all. `towpath.json` says what lies in it. Each file is read
+once, through no link, and what was read is compared with its SHA-256 before anything parses it. No other file is
+opened.
 """
 
 from __future__ import annotations
@@ -22,14 +23,20 @@ from urllib.parse import quote
 from google.protobuf import json_format
 
 from towpath.v1 import model_pb2
+from towpath_worker import beneath
 from towpath_worker.errors import InvalidInput
 from towpath_worker.paths import Folders
 from towpath_worker.tabular.checks import one_of
 
 MANIFEST = "towpath.json"
 FORMAT = 1
+#: The files that a model can have. None of these formats holds code.
+OWN_FILES = frozenset({"model.ubj", "model.skops", "encoder.json", "MLmodel"})
+MAX_MANIFEST_BYTES = 64 << 20
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
+#: What a manifest that is none may raise.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
@@ -54,24 +61,28 @@ def load(folders: Folders, reference: str, tenant: str, user: str) -> StoredMode
 
     Raises InvalidInput that says what there is.
     """
-    return load_folder(_find(folders, reference, tenant, user), reference)
+    return _load(folders.models, _find(folders, reference, tenant, user), reference)
 
 
 def load_folder(folder: Path, reference: str) -> StoredModel:
     """The model in a folder, its files checked; `reference` is what a person calls it. Raises InvalidInput."""
+    return _load(folder, folder, reference)
+
+
+def _load(root: Path, folder: Path, reference: str) -> StoredModel:
     try:
-        manifest = _read_manifest(folder)
-        files = {name: (folder / name).read_bytes() for name in manifest["files"] if Path(name).name == name}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        manifest = _read_manifest(root, folder)
+        digests = {str(name): str(entry["sha256"]) for name, entry in manifest["files"].items()}
+        if foreign := sorted(digests.keys() - OWN_FILES):
+            raise ValueError(f"it names files that are never loaded: {', '.join(map(repr, foreign[:5]))}")
+        files = {name: _read(root, folder, name) for name in digests}
+        damaged = [name for name in files if hashlib.sha256(files[name]).hexdigest() != digests[name]]
+        model = _model(manifest)
+    except (OSError, *_UNREADABLE) as error:
         raise InvalidInput(f"model {reference!r} cannot be read ({error}): train it again") from None
-    damaged = [
-        name
-        for name, entry in manifest["files"].items()
-        if name not in files or hashlib.sha256(files[name]).hexdigest() != entry["sha256"]
-    ]
     if damaged:
         raise InvalidInput(f"model {reference!r} was changed after its training ({', '.join(damaged)}): train it again")
-    return StoredModel(_model(manifest), files, manifest)
+    return StoredModel(model, files, manifest)
 
 
 def folder_of(root: Path, tenant: str, user: str, name: str) -> Path:
@@ -105,8 +116,8 @@ def _find(folders: Folders, reference: str, tenant: str, user: str) -> Path:
     if not _ID.fullmatch(reference):
         there = sorted(versions(by_name), reverse=True)
         for number in [int(version)] if version.isdigit() else [] if version else there:
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                if _model(_read_manifest(by_name / str(number))).name == name:
+            with suppress(OSError, *_UNREADABLE):
+                if _model(_read_manifest(folders.models, by_name / str(number))).name == name:
                     return by_name / str(number)
         if there and version:
             raise InvalidInput(f"model {name!r} has no version {version}; there are: {', '.join(map(str, there[:20]))}")
@@ -124,18 +135,27 @@ def _manifests(folders: Folders, tenant: str | None, user: str | None) -> Iterat
         for of_user in below(of_tenant, user):
             for of_name in below(of_user):
                 for number in versions(of_name):
-                    with suppress(OSError, ValueError, KeyError, TypeError):
-                        manifest = _read_manifest(of_name / str(number))
+                    with suppress(OSError, *_UNREADABLE):
+                        manifest = _read_manifest(folders.models, of_name / str(number))
                         model = _model(manifest)
                         if tenant in (None, model.tenant) and user in (None, model.user):
                             yield of_name / str(number), manifest
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+def _read_manifest(root: Path, folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(_read(root, folder, MANIFEST, MAX_MANIFEST_BYTES))
     if manifest["format"] != FORMAT or not manifest["files"]:
         raise ValueError(f"its format is {manifest['format']}, not {FORMAT}")
     return manifest
+
+
+def _read(root: Path, folder: Path, name: str, most: int | None = None) -> bytes:
+    """A file's bytes; OSError for anything but an ordinary file of one name, behind no link from `root` on."""
+    names = (*folder.relative_to(root).parts, name)
+    with os.fdopen(beneath.open_file(root, names), "rb") as file:
+        if most is not None and os.fstat(file.fileno()).st_size > most:
+            raise ValueError(f"{name} is larger than {most:,} bytes")
+        return file.read()
 
 
 def _model(manifest: Mapping[str, Any]) -> model_pb2.Model:

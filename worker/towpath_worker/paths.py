@@ -1,34 +1,27 @@
 """What a job may read and write: files under the folders that the worker's owner allowed, and nothing else.
 
-A path is walked from an allowed folder, name by name, by descriptor, and no link is ever followed: between the check
-and the use nothing can be swapped. Where the system has no such calls (Windows), each step is checked by name and the
-opened file is compared with what was checked.
+`spelling` reads the text of a path, `beneath` opens what it names, and this module says what was wrong.
 """
 
 from __future__ import annotations
 
 import errno
-import ntpath
 import os
-import re
 import secrets
-import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from towpath_worker import beneath
+from towpath_worker.caps import Caps
 from towpath_worker.errors import InvalidInput
+from towpath_worker.spelling import spelt
 
-BY_DESCRIPTOR = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
-_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_STEP = _NO_FOLLOW | getattr(os, "O_DIRECTORY", 0)
-_NEVER = (Path("/proc"), Path("/sys"), Path("/dev"))
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|(file|data):", re.IGNORECASE)
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+#: Similar names are looked for among so many.
+_MAX_LISTED = 5_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +31,31 @@ class Folders:
     data: tuple[Path, ...]
     models: Path
     results: Path
+    #: No job reads or writes below these either, also where they lie in a data folder.
+    private: tuple[Path, ...] = ()
+    #: The largest table that is read.
+    caps: Caps = field(default_factory=Caps)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON, for `of`."""
+        return {
+            "data": [str(one) for one in self.data],
+            "models": str(self.models),
+            "results": str(self.results),
+            "private": [str(one) for one in self.private],
+            "caps": asdict(self.caps),
+        }
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Folders:
+        """The folders of `facts`."""
+        return cls(
+            data=tuple(Path(one) for one in facts["data"]),
+            models=Path(facts["models"]),
+            results=Path(facts["results"]),
+            private=tuple(Path(one) for one in facts["private"]),
+            caps=Caps(**facts["caps"]),
+        )
 
 
 def open_for_reading(folders: Folders, path: str) -> BinaryIO:
@@ -48,7 +66,7 @@ def open_for_reading(folders: Folders, path: str) -> BinaryIO:
     missing = ""
     for root, names in _candidates(folders, path):
         try:
-            return os.fdopen(_open(root, names, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb")
+            return os.fdopen(beneath.open_file(root, names), "rb")
         except FileNotFoundError:
             missing = missing or _similar(root, names)
         except OSError as error:
@@ -66,7 +84,7 @@ def create_for_writing(folders: Folders, path: str) -> Iterator[BinaryIO]:
     for root, names in _candidates(folders, path):
         partial = (*names[:-1], f".{names[-1][:100]}.{secrets.token_hex(6)}.partial")
         try:
-            descriptor = _open(root, partial, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            descriptor = beneath.open_file(root, partial, beneath.CREATE)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -79,7 +97,7 @@ def create_for_writing(folders: Folders, path: str) -> Iterator[BinaryIO]:
                 _reveal(root, partial, names, file, path)
             finally:
                 file.close()
-                with suppress(OSError), _folder(root, names[:-1]) as folder:
+                with suppress(OSError), beneath.open_folder(root, names[:-1]) as folder:
                     folder.unlink(partial[-1])
         return
     raise InvalidInput(f"there is no folder for {path!r} in {_allowed(folders)}: make it first, or name another file")
@@ -89,43 +107,35 @@ def _candidates(folders: Folders, path: str) -> list[tuple[Path, tuple[str, ...]
     """The data folders in which the path could lie, each with the names from there on."""
     if not folders.data:
         raise InvalidInput("this worker has no data folder: start it with --data-dir FOLDER")
-    windows = os.name == "nt"
-    text = path.replace("\\", "/") if windows else path
-    if "\0" in path or not path.strip():
-        raise InvalidInput("the path is empty or has a NUL in it: give the name of a file")
-    if path.startswith(("\\\\", "//")):
-        raise InvalidInput(f"{path!r} is on a network: give a file in {_allowed(folders)}")
-    if _URL.match(path):
-        raise InvalidInput(f"{path!r} is a URL: download it into {_allowed(folders)} and give the file's name")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise InvalidInput(f"{path!r} has '..' in it: give a path inside {_allowed(folders)}")
-    drive = ntpath.splitdrive(text)[0] if windows else ""
-    if windows and any(":" in part or _RESERVED.match(part) for part in parts[bool(drive) :]):
-        raise InvalidInput(f"{path!r} names a device or a stream: give an ordinary file")
-    if drive and not text.startswith(drive + "/"):
-        raise InvalidInput(f"{path!r} depends on the drive's current folder: give a path inside {_allowed(folders)}")
-    absolute = bool(drive) or text.startswith("/")
+    text = spelt(path, _allowed(folders))
+    parts, absolute = list(text.parts), text.absolute
     inside = [
         (folder, tuple(parts[len(prefix) :]))
         for folder in folders.data
         for prefix in (_prefixes(folder) if absolute else [[]])
         if parts[: len(prefix)] == prefix and len(parts) > len(prefix)
     ]
-    inside = [(folder, names) for folder, names in inside if not _is_of_the_system(folder.joinpath(*names))]
+    closed = _closed(folders)
+    inside = [(folder, names) for folder, names in inside if not _is_below(folder, names, closed)]
     if not inside:
         raise InvalidInput(f"{path!r} is outside the folders that jobs may read: give a file in {_allowed(folders)}")
     return inside[:1] if absolute else inside
 
 
-def _is_of_the_system(path: Path) -> bool:
-    return any(path.is_relative_to(system) for system in _NEVER)
+def _closed(folders: Folders) -> list[Path]:
+    own = (folders.models, folders.results, *folders.private)
+    return [*beneath.SYSTEM, *own, *(Path(os.path.realpath(one)) for one in own)]
+
+
+def _is_below(folder: Path, names: tuple[str, ...], closed: list[Path]) -> bool:
+    spellings = (folder.joinpath(*names), Path(os.path.realpath(folder)).joinpath(*names))
+    return any(path.is_relative_to(one) for path in spellings for one in closed)
 
 
 def _prefixes(folder: Path) -> list[list[str]]:
     """How a data folder may be spelt: as its owner gave it, and with its links resolved."""
-    spelt = {os.path.abspath(folder), os.path.realpath(folder)}
-    return [[part for part in name.replace(os.sep, "/").split("/") if part] for name in sorted(spelt)]
+    spellings = {os.path.abspath(folder), os.path.realpath(folder)}
+    return [[part for part in name.replace(os.sep, "/").split("/") if part] for name in sorted(spellings)]
 
 
 def _allowed(folders: Folders) -> str:
@@ -136,6 +146,8 @@ def _refusal(path: str, error: OSError) -> InvalidInput:
     reasons = {
         errno.ELOOP: "is a link, or lies behind one: copy the file itself into the data folder",
         errno.EMLINK: "has a second name elsewhere (hard link): copy it into the data folder",
+        errno.EXDEV: "belongs to the system or lies outside: give a file in a data folder",
+        errno.EAGAIN: "changed while it was opened: try again when nobody writes there",
         errno.EISDIR: "is a folder: name one file in it",
         errno.ENOTDIR: "goes through a link or a file as if it were a folder: give the file's own path",
         errno.EINVAL: "is not an ordinary file: give a file",
@@ -151,104 +163,16 @@ def _refusal(path: str, error: OSError) -> InvalidInput:
 
 def _similar(root: Path, names: tuple[str, ...]) -> str:
     """Files beside a missing one whose names are like it."""
-    with suppress(OSError), _folder(root, names[:-1]) as folder:
-        near = get_close_matches(names[-1], folder.names(), n=3)
+    with suppress(OSError), beneath.open_folder(root, names[:-1]) as folder:
+        near = get_close_matches(names[-1], sorted(folder.names())[:_MAX_LISTED], n=3)
         if near:
             return f"; did you mean {' or '.join(repr('/'.join((*names[:-1], name))) for name in near)}?"
     return "; paths are taken relative to these folders"
 
 
-class _Folder:
-    """An open folder, by descriptor where the system can, else by its checked path."""
-
-    def __init__(self, path: Path, descriptor: int | None) -> None:
-        self.path, self.descriptor = path, descriptor
-
-    def at(self, name: str) -> str | Path:
-        return name if self.descriptor is not None else self.path / name
-
-    def names(self) -> list[str]:
-        return sorted(os.listdir(self.path if self.descriptor is None else self.descriptor))[:5000]
-
-    def open(self, name: str, flags: int) -> int:
-        return os.open(self.at(name), flags | _NO_FOLLOW | _BINARY, 0o644, dir_fd=self.descriptor)
-
-    def stat(self, name: str) -> os.stat_result:
-        return os.stat(self.at(name), dir_fd=self.descriptor, follow_symlinks=False)
-
-    def unlink(self, name: str) -> None:
-        os.unlink(self.at(name), dir_fd=self.descriptor)
-
-    def link(self, source: str, target: str) -> None:
-        descriptor = self.descriptor
-        os.link(self.at(source), self.at(target), src_dir_fd=descriptor, dst_dir_fd=descriptor)
-
-    def rename(self, source: str, target: str) -> None:
-        os.rename(self.at(source), self.at(target), src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-
-
-@contextmanager
-def _folder(root: Path, names: tuple[str, ...]) -> Iterator[_Folder]:
-    """Walks down from a data folder without following a link."""
-    if not BY_DESCRIPTOR:
-        yield _Folder(_walk_by_name(root, names), None)
-        return
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | _BINARY)
-    try:
-        for name in names:
-            below = os.open(name, os.O_RDONLY | _STEP | _BINARY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
-        yield _Folder(root.joinpath(*names), descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _walk_by_name(root: Path, names: tuple[str, ...]) -> Path:
-    path = Path(os.path.realpath(root))
-    for name in names:
-        path = path / name
-        found = path.lstat()
-        if stat.S_ISLNK(found.st_mode) or getattr(found, "st_file_attributes", 0) & 0x400:  # a reparse point
-            raise OSError(errno.ELOOP, "is a link")
-        if not stat.S_ISDIR(found.st_mode):
-            raise OSError(errno.ENOTDIR, "is not a folder")
-    return path
-
-
-def _open(root: Path, names: tuple[str, ...], flags: int) -> int:
-    """Opens an ordinary file with one name; anything else raises OSError before a byte of it is read."""
-    with _folder(root, names[:-1]) as folder:
-        creates = bool(flags & os.O_CREAT)
-        if not creates:
-            _check(folder.stat(names[-1]))
-        descriptor = folder.open(names[-1], flags)
-        try:
-            opened = os.fstat(descriptor)
-            _check(opened)
-            named = folder.stat(names[-1])
-            if (named.st_ino, named.st_dev) != (opened.st_ino, opened.st_dev):
-                raise OSError(errno.EINVAL, "changed while it was opened")
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
-
-
-def _check(found: os.stat_result) -> None:
-    if stat.S_ISLNK(found.st_mode) or getattr(found, "st_file_attributes", 0) & 0x400:
-        raise OSError(errno.ELOOP, "is a link")
-    if stat.S_ISDIR(found.st_mode):
-        raise OSError(errno.EISDIR, "is a folder")
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "is not an ordinary file")
-    if found.st_nlink > 1:
-        raise OSError(errno.EMLINK, "has a second name")
-
-
 def _reveal(root: Path, partial: tuple[str, ...], names: tuple[str, ...], file: BinaryIO, path: str) -> None:
     """Gives a finished file its name, unless another file has it."""
-    with _folder(root, names[:-1]) as folder:
+    with beneath.open_folder(root, names[:-1]) as folder:
         try:
             folder.link(partial[-1], names[-1])
         except FileExistsError:
@@ -264,8 +188,8 @@ def _rename(root: Path, partial: tuple[str, ...], names: tuple[str, ...], file: 
         if os.name == "nt":
             file.close()
         else:
-            os.close(_open(root, names, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        with _folder(root, names[:-1]) as folder:
+            os.close(beneath.open_file(root, names, beneath.CREATE))
+        with beneath.open_folder(root, names[:-1]) as folder:
             folder.rename(partial[-1], names[-1])
     except OSError as error:
         raise _refusal(path, error) from None
@@ -273,7 +197,7 @@ def _rename(root: Path, partial: tuple[str, ...], names: tuple[str, ...], file: 
 
 def _same_bytes(root: Path, names: tuple[str, ...], file: BinaryIO) -> bool:
     try:
-        with os.fdopen(_open(root, names, os.O_RDONLY), "rb") as other:
+        with os.fdopen(beneath.open_file(root, names), "rb") as other:
             if os.fstat(other.fileno()).st_size != os.fstat(file.fileno()).st_size:
                 return False
             file.seek(0)

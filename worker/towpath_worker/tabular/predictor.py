@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from towpath_worker.errors import InvalidInput
 from towpath_worker.models import StoredModel
 from towpath_worker.tabular import estimators
 from towpath_worker.tabular.checks import listed, refuse
@@ -82,9 +83,23 @@ class Predictor:
 
 
 def load(stored: StoredModel, threads: int = 1) -> Predictor:
-    """The predictor of a stored model."""
+    """The predictor of a stored model. Raises InvalidInput for a model that cannot be one."""
+    try:
+        return _load(stored, threads)
+    except (InvalidInput, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001
+        kind = type(error).__name__
+        raise InvalidInput(
+            f"model {stored.model.name!r} holds what is no model of ours ({kind}): train it again"
+        ) from None
+
+
+def _load(stored: StoredModel, threads: int) -> Predictor:
     labels: Mapping[str, Any] | None = stored.manifest["labels"]
     model_type = stored.model.model_type
+    if model_type not in estimators.STEPS:
+        raise ValueError(f"there is no model type {model_type!r}")
     content = stored.files[estimators.file_of(model_type)]
     return Predictor(
         Encoder.from_json(json.loads(stored.files[ENCODER_FILE])),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,44 @@ TRUSTED = (
     "functools.partial",
     "sklearn.utils.validation.check_array",
 )
+
+_SKLEARN = """
+    _loss._loss.CyHalfBinomialLoss _loss._loss.CyHalfMultinomialLoss _loss._loss.CyHalfSquaredError
+    _loss.link.IdentityLink _loss.link.Interval _loss.link.LogitLink _loss.link.MultinomialLogit
+    _loss.loss.HalfBinomialLoss _loss.loss.HalfMultinomialLoss _loss.loss.HalfSquaredError
+    compose._column_transformer.ColumnTransformer
+    ensemble._forest.RandomForestClassifier ensemble._forest.RandomForestRegressor
+    ensemble._hist_gradient_boosting.binning._BinMapper
+    ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier
+    ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor
+    ensemble._hist_gradient_boosting.predictor.TreePredictor
+    linear_model._base.LinearRegression linear_model._coordinate_descent.ElasticNet
+    linear_model._logistic.LogisticRegression linear_model._ridge.Ridge
+    neural_network._multilayer_perceptron.MLPClassifier neural_network._multilayer_perceptron.MLPRegressor
+    preprocessing._encoders.OrdinalEncoder preprocessing._function_transformer.FunctionTransformer
+    preprocessing._label.LabelBinarizer preprocessing._label.LabelEncoder
+    tree._classes.DecisionTreeClassifier tree._classes.DecisionTreeRegressor tree._tree.Tree
+    utils.validation.check_array
+"""
+#: All that our own estimators consist of. skops trusts far more.
+ALLOWED = frozenset(
+    {
+        *(f"sklearn.{name}" for name in _SKLEARN.split()),
+        *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "slice", "str", "tuple")),
+        *(f"numpy.{name}" for name in ("bool", "bool_", "dtype", "float32", "float64", "int32", "int64", "ndarray")),
+        *("numpy.uint8", "numpy.uint32", "numpy.uint64", "numpy.random._generator.Generator", "functools.partial"),
+    }
+)
+#: How skops builds them: none of these calls a method or an operator that a file names.
+LOADERS = frozenset(
+    f"{name}Node"
+    for name in (
+        *("Dict", "List", "Tuple", "Slice", "Json", "Type", "DType", "NdArray", "Object"),
+        *("Tree", "Loss", "Partial", "Function", "RandomGenerator", "Cached"),
+    )
+)
+_SCHEMA = "schema.json"
+_MAX_SCHEMA_BYTES = 256 << 20
 
 
 class SklearnEstimator:
@@ -55,11 +95,11 @@ class SklearnEstimator:
 
 def load(content: bytes, stored: Mapping[str, Any], threads: int) -> SklearnEstimator:
     """The estimator of a `dump`. Raises InvalidInput for a file with any other type in it."""
-    untrusted = skops.io.get_untrusted_types(data=content)
-    foreign = sorted(set(untrusted) - set(TRUSTED))
+    foreign = sorted(set(_foreign(content)))
     if foreign:
-        raise InvalidInput(f"the model's file holds types that are never loaded ({', '.join(foreign)}): train it again")
-    model = skops.io.loads(content, trusted=untrusted)
+        shown = ", ".join(foreign[:10])
+        raise InvalidInput(f"the model's file holds types that are never loaded ({shown}): train it again")
+    model = skops.io.loads(content, trusted=list(TRUSTED))
     if "n_jobs" in model.get_params(deep=False) and hasattr(model, "estimators_"):
         model.set_params(n_jobs=threads)
     return SklearnEstimator(
@@ -69,3 +109,24 @@ def load(content: bytes, stored: Mapping[str, Any], threads: int) -> SklearnEsti
         mean=float(stored["mean"]),
         scale=float(stored["scale"]),
     )
+
+
+def _foreign(content: bytes) -> Iterator[str]:
+    """The types and loaders in a file that are not allowed; before skops reads any of it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if archive.getinfo(_SCHEMA).file_size > _MAX_SCHEMA_BYTES:
+            yield "a schema that is too large"
+            return
+        waiting = [json.loads(archive.read(_SCHEMA))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+            if "__loader__" in node:
+                name = f"{node.get('__module__')}.{node.get('__class__')}"
+                if name not in ALLOWED:
+                    yield name
+                if node["__loader__"] not in LOADERS:
+                    yield str(node["__loader__"])

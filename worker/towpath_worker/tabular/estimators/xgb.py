@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xgboost
 
+from towpath_worker.errors import InvalidInput
 from towpath_worker.tabular.estimators.base import Data, Fitted, Matrix, Settings
 
 FILE = "model.ubj"
@@ -41,7 +42,9 @@ class XgboostEstimator:
 
 
 def load(content: bytes, stored: Mapping[str, Any], threads: int) -> XgboostEstimator:
-    """The booster of a `dump`."""
+    """The booster of a `dump`. Raises InvalidInput for what is no UBJSON object: XGBoost may end the process."""
+    if not (content.startswith(b"{") and content.endswith(b"}")):
+        raise InvalidInput("the model's file is not one that XGBoost has written: train it again")
     booster = xgboost.Booster({"nthread": threads})
     booster.load_model(bytearray(content))
     return XgboostEstimator(booster, list(stored["categorical"]), int(stored["class_count"]))
