@@ -14,7 +14,7 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from towpath.v1 import job_pb2, worker_service_pb2
+from towpath.v1 import auth_service_pb2, job_pb2, worker_service_pb2
 from towpath.v1.worker_service_pb2_grpc import WorkerServiceServicer, add_WorkerServiceServicer_to_server
 
 Report = worker_service_pb2.Report
@@ -31,6 +31,7 @@ class FakeScheduler(WorkerServiceServicer):
     def __init__(self, first_number: int = 1) -> None:
         self.address = ""
         self.token: str | None = None
+        self.tenant, self.user = "acme", "ann"
         self.heartbeat_interval = 0.1
         self.poll_timeout = 5.0
         self.acks = True
@@ -173,6 +174,10 @@ class FakeScheduler(WorkerServiceServicer):
             poll_timeout=seconds(self.poll_timeout),
         )
 
+    async def who(self, request: Any, context: Any) -> Any:
+        """Says whose worker it is."""
+        return auth_service_pb2.WhoAmIResponse(token=auth_service_pb2.Token(tenant=self.tenant, user=self.user))
+
     async def LeaseJobs(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answers a poll."""
         await self._require(request.session_id, context)
@@ -280,6 +285,11 @@ async def listening(scheduler: FakeScheduler, port: int = 0) -> AsyncIterator[Fa
     """Serves it on loopback."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     add_WorkerServiceServicer_to_server(scheduler, server)
+    who = grpc.unary_unary_rpc_method_handler(
+        scheduler.who, auth_service_pb2.WhoAmIRequest.FromString, auth_service_pb2.WhoAmIResponse.SerializeToString
+    )
+    auth = grpc.method_handlers_generic_handler("towpath.v1.AuthService", {"WhoAmI": who})
+    server.add_generic_rpc_handlers([auth])
     scheduler.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
     await server.start()
     try:

@@ -100,7 +100,7 @@ async def test_a_draining_worker_gives_back_what_has_not_begun(tmp_path: Path) -
 
 
 class Held:
-    """Executor, outbox and publisher at once: each job ends when its event is set, tiny ones at once."""
+    """Executor, outbox, publisher and job log at once: each job ends when its event is set, tiny ones at once."""
 
     has_log_room = True
 
@@ -121,10 +121,14 @@ class Held:
 
     def drop(self, *_: Any) -> None: ...
 
+    def started(self, *_: Any) -> None: ...
+
+    def ended(self, *_: Any) -> None: ...
+
     def jobs(self) -> isolated.Isolated:
         """Of a worker with one slot."""
         fake: Any = self
-        return isolated.Isolated(fake, 1, fake, fake, lambda key: None, lambda: None)
+        return isolated.Isolated(fake, 1, fake, fake, lambda key: None, lambda: None, fake)
 
 
 def lease(name: str, token: int = 0) -> worker_service_pb2.Lease:

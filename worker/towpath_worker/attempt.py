@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from towpath.v1 import job_pb2, worker_service_pb2
-from towpath_worker.executor import Outcome
+from towpath_worker.job_log import NOT_KNOWN, Usage
 from towpath_worker.log import logger
 from towpath_worker.logs import LogBook, Stream
 from towpath_worker.outbox import Outbox
+from towpath_worker.outcomes import Outcome
 from towpath_worker.reports import Key, Report, now
 
 log = logger("towpath.worker")
@@ -24,6 +25,8 @@ class Attempt:
         self.key: Key = (lease.job.job_id, lease.lease_token)
         #: False also of a job that was over too soon to tell.
         self.start_told = False
+        #: What the job has used, once it is over.
+        self.usage = NOT_KNOWN
         self._lease = lease
         self._outbox = outbox
         self._muted = False
@@ -43,6 +46,10 @@ class Attempt:
         self.start_told = True
         log.info("job", job=self.key[0], type=self._lease.job.job_type, attempt=self._lease.attempt)
         self._add(Report(started=worker_service_pb2.Started(start_time=now())))
+
+    def used(self, usage: Usage) -> None:
+        """The job is over, and has used this."""
+        self.usage = usage
 
     def progress(self, progress: job_pb2.Progress) -> None:
         """The job came further."""

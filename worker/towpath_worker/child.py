@@ -14,11 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from towpath.v1 import worker_service_pb2
-from towpath_worker import frames, portable, registry, results
+from towpath_worker import frames, limits, orphans, portable, registry, results
 from towpath_worker.errors import Cancelled
 from towpath_worker.failures import failure
 from towpath_worker.frames import Kind
 from towpath_worker.handler import Context
+from towpath_worker.leftovers import Leftovers
+from towpath_worker.limits import Limits
 from towpath_worker.paths import Folders
 from towpath_worker.plan import attempt_name
 from towpath_worker.teller import PipeTeller
@@ -34,6 +36,7 @@ class Child:
         self._setup: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._outputs = [os.dup(1), os.dup(2)]
         self._stop = threading.Event()
+        self._broke_limit = False
         self._on_cancel: list[Callable[[], object]] = []
 
     def _send(self, kind: Kind, payload: bytes = b"") -> None:
@@ -51,18 +54,25 @@ class Child:
         except registry.Unservable as error:
             self._send(Kind.TYPES, frames.pack({"error": str(error)}))
             return
-        folders = Folders(
-            data=tuple(Path(one) for one in facts["data"]), models=Path(facts["models"]), results=Path(facts["results"])
-        )
-        home, environment = Path.cwd(), portable.Environment()
+        folders = Folders.of(facts["folders"])
+        bounds = Limits.of(facts["limits"])
+        limits.confine(bounds)
+        leftovers = Leftovers(self._outputs, bounds, facts["scratch"])
         self._send(Kind.READY)
         work = Path(facts["work"])
         while True:
-            kind, message = self._run(self._jobs.get(), folders, work, facts["threads"])
+            payload = self._jobs.get()
+            before = _cpu_time()
+            limits.begin_cpu_time(bounds, before)
+            kind, message = self._run(payload, folders, work, facts["threads"], bounds)
+            self._on_cancel.clear()
+            clean = leftovers.clear() and not self._broke_limit
+            wire_output()
+            idle = frames.IDLE.pack(clean, _cpu_time() - before)
             # In one piece: the worker is woken once, and can give the next job at once.
-            self._send_all(frames.encode(kind, message), frames.encode(Kind.IDLE, self._tidy(home, environment)))
+            self._send_all(frames.encode(kind, message), frames.encode(Kind.IDLE, idle))
 
-    def _run(self, payload: bytes, folders: Folders, work: Path, threads: int) -> tuple[Kind, bytes]:
+    def _run(self, payload: bytes, folders: Folders, work: Path, threads: int, bounds: Limits) -> tuple[Kind, bytes]:
         facts, body = frames.unpack(payload)
         lease = worker_service_pb2.Lease.FromString(body)
         job = lease.job
@@ -90,13 +100,21 @@ class Child:
         except Cancelled:
             kind = Kind.STOPPED
         except BaseException as error:  # noqa: BLE001
-            kind, message = Kind.FAILED, failure(error).SerializeToString()
+            kind, message = Kind.FAILED, self._failure(error, bounds)
         finally:
             for folder in folders_made:
                 shutil.rmtree(folder, ignore_errors=True)
         teller.close()
         self._end_output(facts["marker"].encode())
         return kind, message
+
+    def _failure(self, error: BaseException, bounds: Limits) -> bytes:
+        described = failure(error)
+        if (limit := limits.behind(error, bounds)) is not None:
+            self._broke_limit = True
+            described.MergeFrom(limits.failure(limit, bounds))
+            described.retryable = False
+        return described.SerializeToString()
 
     def _end_output(self, marker: bytes) -> None:
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
@@ -105,18 +123,6 @@ class Child:
         portable.flush_c_output()
         for descriptor in self._outputs:
             os.write(descriptor, marker)
-
-    def _tidy(self, home: Path, environment: portable.Environment) -> bytes:
-        """Undoes what a job can have left behind; CLEAN where this process may run another."""
-        self._on_cancel.clear()
-        for number, descriptor in enumerate(self._outputs, start=1):
-            os.dup2(descriptor, number)
-        wire_output()
-        environment.restore()
-        with contextlib.suppress(OSError):
-            os.chdir(home)
-        threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
-        return b"" if threads or portable.has_children() else frames.CLEAN
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -158,6 +164,11 @@ def wire_output() -> None:
 streams: dict[str, io.TextIOWrapper] = {}
 
 
+def _cpu_time() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def _sender(descriptor: int) -> Callable[..., None]:
     lock = threading.Lock()
 
@@ -172,6 +183,7 @@ def main(arguments: list[str]) -> None:
     """`python -m towpath_worker.child PIPE PARENT`: started by the worker only."""
     reports = portable.open_inherited(arguments[0])
     portable.bind_life_to_parent(int(arguments[1]))
+    orphans.volunteer()
     commands = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

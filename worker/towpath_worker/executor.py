@@ -7,23 +7,25 @@ fork of one that has done so: libraries with threads of their own (OpenMP, OpenB
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
-from towpath.v1 import job_pb2, worker_service_pb2
-from towpath_worker.frames import Kind
+from towpath.v1 import worker_service_pb2
+from towpath_worker import leftovers
+from towpath_worker.job_log import Usage
+from towpath_worker.limits import Limit
 from towpath_worker.log import logger
+from towpath_worker.outcomes import Key, Outcome, Reason, Stop, after_death, after_run, released
 from towpath_worker.plan import Plan, attempt_name
 from towpath_worker.process import ChildProcess, Died, Listener, Served, StartFailed
+from towpath_worker.watch import Watch, Watched
 
 log = logger("towpath.worker")
-
-Key = tuple[str, str]
-Outcome = worker_service_pb2.Succeeded | worker_service_pb2.Failed | worker_service_pb2.Released
-Reason = worker_service_pb2.ReleaseReason
 
 SPARE_CHILDREN = 2
 
@@ -34,18 +36,8 @@ class Job(Listener, Protocol):
     def started(self) -> None:
         """A child process has taken the job."""
 
-
-class Stop:
-    """The wish that a job stops, and how urgent it is."""
-
-    def __init__(self, key: Key) -> None:
-        self.key = key
-        self.child: ChildProcess | None = None
-        self.reason: Reason.ValueType | None = None
-        self.silent = False
-        self.deadline: float | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.asked = asyncio.Event()
+    def used(self, usage: Usage) -> None:
+        """What the job has used, before its outcome."""
 
 
 class Executor:
@@ -63,10 +55,12 @@ class Executor:
         self._waiting = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._watch = Watch(plan.limits)
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="towpath-spawn")
 
     async def start(self) -> Served:
         """Starts the first child process; what the handlers serve. StartFailed says why it cannot."""
+        await asyncio.to_thread(leftovers.remove_scratches, self._plan.mark)
         child, served = await self._start_child()
         if served.all_inline:
             # It was only to say so.
@@ -110,32 +104,54 @@ class Executor:
             self._spawn_task(self._retire(child))
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._watch.close()
         self._spawner.shutdown(wait=False)
 
     async def _run(self, lease: worker_service_pb2.Lease, worker_id: str, job: Job, stop: Stop) -> Outcome | None:
         try:
             child = await self._take_unless(stop)
         except StartFailed as error:
-            return _released(stop, worker_service_pb2.RELEASE_REASON_UNABLE, str(error))
+            return released(stop, worker_service_pb2.RELEASE_REASON_UNABLE, str(error))
         if child is None:
-            return _released(stop, stop.reason or worker_service_pb2.RELEASE_REASON_STOPPED)
+            return released(stop, stop.reason or worker_service_pb2.RELEASE_REASON_STOPPED)
         stop.child = child
         self._top_up()
         job.started()
+        work = self._plan.work / attempt_name(lease)
+        watched = self._watch_over(child, work, stop)
         try:
             kind, message = await child.perform(lease, worker_id, job)
         except Died as died:
+            self._watch.end(watched)
+            job.used(Usage(watched.cpu or None, watched.peak_memory or None))
             await self._retire(child)
-            await asyncio.to_thread(shutil.rmtree, self._plan.work / attempt_name(lease), ignore_errors=True)
-            return _died(stop, died)
-        if stop.reason is not None:
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
+            return after_death(stop, died, self._plan.limits)
+        self._watch.end(watched)
+        job.used(Usage(child.cpu_seconds, watched.peak_memory or None))
+        if stop.reason is not None or watched.broken is not None:
             await self._retire(child)
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
         elif child.reusable_now and not self._is_worn(child) and not self._closed:
             self._idle.put_nowait(child)
         else:
             self._returning += 1
-            self._spawn_task(self._give_back(child))
-        return _outcome(stop, kind, message)
+            self._spawn_task(self._give_back(child, work))
+        return after_run(stop, kind, message)
+
+    def _watch_over(self, child: ChildProcess, work: Path, stop: Stop) -> Watched:
+        loop = asyncio.get_running_loop()
+
+        def end(limit: Limit) -> None:
+            stop.broken = stop.broken or limit
+            self._spawn_task(child.kill())
+
+        def on_break(limit: Limit) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(end, limit)
+
+        folders = [one for one in (work, child.scratch) if one is not None]
+        return self._watch.begin(child.pid, folders, on_break)
 
     def _press(self, stop: Stop) -> None:
         child = stop.child
@@ -227,7 +243,7 @@ class Executor:
             raise
         return child, served
 
-    async def _give_back(self, child: ChildProcess) -> None:
+    async def _give_back(self, child: ChildProcess, work: Path) -> None:
         reusable = await child.reusable() and not self._closed
         worn = self._is_worn(child)
         self._returning -= 1
@@ -239,6 +255,7 @@ class Executor:
                 self._spawn_task(self._add_child())
         else:
             await self._retire(child)
+            await asyncio.to_thread(shutil.rmtree, work, ignore_errors=True)
         self._top_up()
 
     def _is_worn(self, child: ChildProcess) -> bool:
@@ -253,41 +270,3 @@ class Executor:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _outcome(stop: Stop, kind: Kind, message: bytes) -> Outcome | None:
-    if stop.silent:
-        return None
-    if kind is Kind.SUCCEEDED:
-        return worker_service_pb2.Succeeded(result=job_pb2.JobResult.FromString(message))
-    # After the wish to stop, an error is most likely its consequence.
-    if stop.reason is not None:
-        return _released(stop, stop.reason)
-    if kind is Kind.FAILED:
-        return worker_service_pb2.Failed(failure=job_pb2.Failure.FromString(message))
-    return worker_service_pb2.Failed(
-        failure=job_pb2.Failure(
-            cause=job_pb2.FAILURE_CAUSE_HANDLER,
-            type="Cancelled",
-            message="The handler raised Cancelled, but nobody had asked the job to stop.",
-            retryable=True,
-        )
-    )
-
-
-def _died(stop: Stop, died: Died) -> Outcome | None:
-    if stop.reason is not None:
-        return _released(stop, stop.reason)
-    return worker_service_pb2.Failed(
-        failure=job_pb2.Failure(
-            cause=job_pb2.FAILURE_CAUSE_PROCESS_DIED,
-            type=died.type,
-            message=str(died),
-            traceback=died.tail,
-            retryable=True,
-        )
-    )
-
-
-def _released(stop: Stop, reason: Reason.ValueType, message: str = "") -> worker_service_pb2.Released | None:
-    return None if stop.silent else worker_service_pb2.Released(reason=reason, message=message)

@@ -31,8 +31,8 @@ class Kind(enum.IntEnum):
     IDLE = 17
 
 
-# What IDLE says where the process may run another job.
-CLEAN = b"clean"
+# What IDLE says: whether the process may run another job, and the seconds of CPU time that the last one took.
+IDLE = struct.Struct(">?d")
 OUTCOMES = frozenset({Kind.SUCCEEDED, Kind.FAILED, Kind.STOPPED})
 
 

@@ -16,10 +16,11 @@ from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import failures, portable, registry, results
 from towpath_worker.attempt import Attempt
 from towpath_worker.errors import Cancelled
-from towpath_worker.executor import Reason
 from towpath_worker.handler import Context, registered
 from towpath_worker.inline_job import InlineJob
+from towpath_worker.job_log import JobLog
 from towpath_worker.outbox import Outbox
+from towpath_worker.outcomes import Outcome, Reason
 from towpath_worker.plan import Plan, attempt_name
 from towpath_worker.reports import Key, Report
 from towpath_worker.threads import Threads
@@ -36,13 +37,16 @@ Result = tuple[InlineJob, Report | None]
 class Inline:
     """The jobs of a worker that run in its own process. For one event loop."""
 
-    def __init__(self, job_types: Iterable[str], plan: Plan, outbox: Outbox, on_free: Callable[[], None]) -> None:
+    def __init__(
+        self, job_types: Iterable[str], plan: Plan, outbox: Outbox, on_free: Callable[[], None], job_log: JobLog
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._handlers = {name: registered[name] for name in job_types}
         self._coroutines = {name for name, one in self._handlers.items() if inspect.iscoroutinefunction(one)}
         self._plan = plan
         self._outbox = outbox
         self._on_free = on_free
+        self._job_log = job_log
         self._worker_id = ""
         self._held: dict[Key, InlineJob] = {}
         self._tokens: dict[str, str] = {}
@@ -139,6 +143,7 @@ class Inline:
             job.attempt = Attempt(job.lease, self._outbox)
             if not job.silent:
                 job.attempt.tell_started()
+                self._job_log.started(job.lease)
         return job.attempt
 
     def post(self, callback: Callable[[], object]) -> None:
@@ -217,7 +222,7 @@ class Inline:
     def _deliver(self, finished: list[Result]) -> None:
         if self._closed:
             return
-        reports = []
+        reports, now = [], time.monotonic()
         for job, report in finished:
             if self._held.get(job.key) is not job:
                 continue
@@ -226,13 +231,15 @@ class Inline:
             del self._held[job.key]
             if self._tokens.get(job.key[0]) == job.key[1]:
                 del self._tokens[job.key[0]]
+            outcome = _outcome(job, report)
+            if job.begun:
+                self._job_log.ended(job.lease, None if job.silent else told(outcome), now - job.begun)
             if job.silent:
                 continue
-            outcome = _outcome(job, report)
             if job.attempt is None:
                 reports.append(outcome)
             else:
-                job.attempt.finish(getattr(outcome, str(outcome.WhichOneof("event"))))
+                job.attempt.finish(told(outcome))
         self._outbox.add_all(reports)
         if not self._held:
             self._empty.set()
@@ -250,6 +257,12 @@ class Inline:
             if 0 < job.begun < long_ago and job.attempt is None:
                 self.attempt_of(job)
         self._loop.call_later(LOOK_EVERY, self._look)
+
+
+def told(report: Report) -> Outcome:
+    """What a report of an outcome says."""
+    outcome: Outcome = getattr(report, str(report.WhichOneof("event")))
+    return outcome
 
 
 async def _awaited(work: Awaitable[object]) -> object:

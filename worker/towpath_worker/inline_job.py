@@ -12,8 +12,8 @@ from typing import Protocol
 from towpath.v1 import job_service_pb2, worker_service_pb2
 from towpath_worker import results
 from towpath_worker.attempt import Attempt
-from towpath_worker.executor import Reason
 from towpath_worker.handler import ProgressUpdate
+from towpath_worker.outcomes import Reason
 from towpath_worker.reports import Key
 from towpath_worker.teller import INTERVAL, to_proto
 

@@ -12,9 +12,11 @@ from towpath.v1 import worker_service_pb2
 from towpath_worker import failpoints
 from towpath_worker.attempt import Attempt
 from towpath_worker.backoff import Backoff
-from towpath_worker.executor import Executor, Outcome, Reason
+from towpath_worker.executor import Executor
+from towpath_worker.job_log import JobLog
 from towpath_worker.log import logger
 from towpath_worker.outbox import Outbox
+from towpath_worker.outcomes import Outcome, Reason
 from towpath_worker.pace import PATIENCE, Pace
 from towpath_worker.publisher import MODEL_PATIENCE, Publisher
 from towpath_worker.reports import Key
@@ -50,8 +52,10 @@ class Isolated:
         publisher: Publisher,
         why_not: Callable[[Key], Reason.ValueType | None],
         on_free: Callable[[], None],
+        job_log: JobLog,
     ) -> None:
         self._executor = executor
+        self._job_log = job_log
         self._slots = slots
         self._pace = Pace(slots)
         self._outbox = outbox
@@ -150,8 +154,11 @@ class Isolated:
                 attempt.finish(worker_service_pb2.Released(reason=reason))
                 return
             begun = time.monotonic()
+            self._job_log.started(lease)
             outcome = await self._executor.run(lease, worker_id, attempt)
-            self._pace.ran(time.monotonic() - begun)
+            took = time.monotonic() - begun
+            self._pace.ran(took)
+            self._job_log.ended(lease, outcome, took, attempt.usage)
             self._finish(lease, attempt, outcome)
             # Of tiny jobs there may be a thousand a second.
             say = log.info if attempt.start_told else log.debug

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -55,6 +56,14 @@ def memory_bytes() -> int:
         with contextlib.suppress(OSError, ValueError):
             limits.append(int((CGROUP / name).read_text()))
     return min(limits)
+
+
+def version() -> str:
+    """Towpath's version here."""
+    try:
+        return metadata.version("towpath")
+    except metadata.PackageNotFoundError:
+        return "0"
 
 
 def _cgroup_cores() -> float | None:

@@ -8,8 +8,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from typing import IO
 
 PIECE = 64 * 1024
+TAIL_BYTES = 4000
+# What Python adds to the trace of a crash, after the lines that matter: 8 KB and more where pandas is loaded.
+EXTENSIONS = b"\nExtension modules: "
+EXTENSIONS_BYTES = 60_000
 # Windows' event loop knows no pipes that another process was given.
 BY_LOOP = sys.platform != "win32"
 
@@ -113,6 +118,31 @@ class Writer:
             if not self._closed:
                 self._loop.remove_writer(self._descriptor)
         return 0
+
+
+class Tail:
+    """The last of what a process has written."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+
+    def add(self, data: bytes) -> None:
+        """It has written more."""
+        self._kept = (self._kept + data)[-EXTENSIONS_BYTES - TAIL_BYTES :]
+
+    def text(self) -> str:
+        """The end of it, for a person."""
+        tail, found, extensions = self._kept.rpartition(EXTENSIONS)
+        if not found or b"\n" in extensions.strip():
+            tail = self._kept
+        return tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()
+
+
+def owned(file: IO[bytes] | None) -> int:
+    """The descriptor of a pipe whose file object is of no more use."""
+    assert file is not None
+    with file:
+        return os.dup(file.fileno())
 
 
 def _wake(waiting: asyncio.Future[None]) -> None:

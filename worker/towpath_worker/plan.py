@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from towpath.v1 import worker_service_pb2
+from towpath.v1 import job_pb2, worker_service_pb2
 from towpath_worker import portable
+from towpath_worker.limits import Limits
 from towpath_worker.paths import Folders
 
 THREAD_VARIABLES = (
@@ -24,6 +25,8 @@ THREAD_VARIABLES = (
 )
 # OpenMP threads that wait give their core away: beside other work xgboost took 8 s instead of 74 s.
 SHARING = {"OMP_WAIT_POLICY": "PASSIVE"}
+# Tokens, also as TOWPATH_WORKER_TOKEN, and the password of a store whose scheduler was started from here too.
+NO_BUSINESS_OF_JOBS = ("TOWPATH_TOKEN", "TOWPATH_WORKER_", "TOWPATH_SERVER_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Plan:
     work: Path
     threads: int
     mark: str
+    limits: Limits = Limits()
     path: Sequence[str] = field(default_factory=lambda: list(sys.path))
 
     def facts(self) -> dict[str, Any]:
@@ -44,11 +48,10 @@ class Plan:
             "path": list(self.path),
             "modules": list(self.modules),
             "allow": list(self.allow),
-            "data": [str(one) for one in self.folders.data],
-            "models": str(self.folders.models),
-            "results": str(self.folders.results),
+            "folders": self.folders.facts(),
             "work": str(self.work),
             "threads": self.threads,
+            "limits": self.limits.facts(),
         }
 
 
@@ -57,8 +60,15 @@ def attempt_name(lease: worker_service_pb2.Lease) -> str:
     return f"{re.sub('[^A-Za-z0-9_-]', '_', lease.job.job_id)[:64]}-{lease.attempt}"
 
 
-def environment(plan: Plan, mark: str) -> Mapping[str, str]:
-    """A child's environment: its share of the cores, and no token: a job has no business with it."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOWPATH_TOKEN")}
+def job_type(job: job_pb2.Job) -> str:
+    """What a job would run here, whatever else it calls itself."""
+    which = job.WhichOneof("spec")
+    return job.custom.type if which == "custom" else which or ""
+
+
+def environment(plan: Plan, mark: str, scratch: Path | None = None) -> Mapping[str, str]:
+    """A child's environment: its share of the cores, a folder for temporary files, and no secret of the worker's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NO_BUSINESS_OF_JOBS)}
     share = {name: str(plan.threads) for name in THREAD_VARIABLES}
-    return {**share, **SHARING, **inherited, portable.MARK: mark}
+    temporary = dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(scratch)) if scratch is not None else {}
+    return {**share, **SHARING, **inherited, **temporary, portable.MARK: mark}

@@ -7,25 +7,23 @@ import contextlib
 import functools
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import IO, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from towpath.v1 import job_pb2, job_service_pb2, worker_service_pb2
-from towpath_worker import frames, portable
+from towpath_worker import frames, leftovers, orphans, portable
 from towpath_worker.frames import Kind
-from towpath_worker.pipes import Reader, Writer
+from towpath_worker.pipes import Reader, Tail, Writer, owned
 from towpath_worker.plan import Plan, environment
 
 Stream = job_service_pb2.LogStream
 STREAMS = (job_service_pb2.LOG_STREAM_STDOUT, job_service_pb2.LOG_STREAM_STDERR)
-TAIL_BYTES = 4000
-# What Python adds to the trace of a crash, after the lines that matter: 8 KB and more where pandas is loaded.
-EXTENSIONS = b"\nExtension modules: "
-EXTENSIONS_BYTES = 60_000
 OUTPUT_PATIENCE = 2.0
 
 
@@ -37,6 +35,7 @@ class Died(Exception):
     """A child process ended in the middle of a job."""
 
     def __init__(self, code: int, tail: str) -> None:
+        self.code = code
         self.type, message = portable.describe_exit(code)
         self.tail = tail
         super().__init__(message)
@@ -78,13 +77,21 @@ class ChildProcess:
         self._ended: dict[int, asyncio.Event] = {stream: asyncio.Event() for stream in STREAMS}
         self._reports_ended = asyncio.Event()
         self._feed = frames.Feed()
-        self._tail = b""
+        self._tail = Tail()
         self._killing = False
         self._broken_off = False
         self._breaking_off: asyncio.Task[None] | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self._commands: Writer | None = None
         self._readers: list[Reader] = []
+        #: Where its jobs put temporary files.
+        self.scratch: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number; for one that was started."""
+        assert self._popen is not None
+        return self._popen.pid
 
     @property
     def alive(self) -> bool:
@@ -106,20 +113,21 @@ class ChildProcess:
         if self._killing:
             await self.kill()
         try:
-            await self._send(Kind.SETUP, frames.pack(plan.facts()))
+            scratch = str(self.scratch) if self.scratch is not None else None
+            await self._send(Kind.SETUP, frames.pack({**plan.facts(), "scratch": scratch}))
             facts, _ = frames.unpack((await types)[1])
             if reason := facts.get("error"):
                 raise StartFailed(reason)
             await ready
         except (Died, OSError):
-            raise StartFailed(f"A child process ended while it loaded its handlers:\n{self._tail_text()}") from None
+            raise StartFailed(f"A child process ended while it loaded its handlers:\n{self._tail.text()}") from None
         return Served(tuple(facts["types"]), tuple(facts["inline"]))
 
     async def perform(self, lease: worker_service_pb2.Lease, worker_id: str, listener: Listener) -> tuple[Kind, bytes]:
         """Runs one job; the kind of its outcome and its message. Died where the process did."""
         self.tasks += 1
         self._marker = b"\x00\x1etowpath " + secrets.token_hex(8).encode() + b"\x1e\n"
-        self._tail = b""
+        self._tail = Tail()
         self._listener = listener
         for event in self._ended.values():
             event.clear()
@@ -137,8 +145,17 @@ class ChildProcess:
     @property
     def reusable_now(self) -> bool:
         """After a job: whether it has said already that nothing of it is left in the process."""
+        return (said := self._idle_said()) is not None and self._is_clean(said)
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """After a job: the CPU time that it took, if that was said already."""
+        said = self._idle_said()
+        return None if said is None else float(frames.IDLE.unpack(said)[1])
+
+    def _idle_said(self) -> bytes | None:
         answer = self._answers[Kind.IDLE]
-        return answer.done() and answer.exception() is None and self._is_clean(answer.result()[1])
+        return answer.result()[1] if answer.done() and answer.exception() is None else None
 
     async def reusable(self) -> bool:
         """After a job: whether nothing of it is left in the process."""
@@ -149,7 +166,7 @@ class ChildProcess:
             return False
 
     def _is_clean(self, answer: bytes) -> bool:
-        return answer == frames.CLEAN and self.alive and all(event.is_set() for event in self._ended.values())
+        return frames.IDLE.unpack(answer)[0] and self.alive and all(event.is_set() for event in self._ended.values())
 
     async def ask_to_stop(self) -> None:
         """Tells the job that it was cancelled."""
@@ -167,28 +184,33 @@ class ChildProcess:
         """Hears no more of it, though something that it started may still hold its pipes."""
         for reader in self._readers:
             reader.close()
+        if self.scratch is not None:
+            self._loop.run_in_executor(None, functools.partial(shutil.rmtree, self.scratch, ignore_errors=True))
 
     def _spawn(self, plan: Plan, pipe: portable.InheritablePipe) -> subprocess.Popen[bytes]:
         try:
-            popen = subprocess.Popen(
-                [sys.executable, "-m", "towpath_worker.child", pipe.argument(), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment(plan, self.mark),
-                **pipe.popen_options(),
-            )
+            self.scratch = leftovers.make_scratch(plan.mark)
+            with orphans.birth() as known:
+                popen = subprocess.Popen(
+                    [sys.executable, "-m", "towpath_worker.child", pipe.argument(), str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    env=environment(plan, self.mark, self.scratch),
+                    **pipe.popen_options(),
+                )
+                known(popen.pid)
         finally:
             os.close(pipe.writer)
         threading.Thread(target=self._wait, args=(popen,), name="towpath-wait", daemon=True).start()
         return popen
 
     def _wire(self, popen: subprocess.Popen[bytes], reports: int) -> None:
-        self._commands = Writer(_owned(popen.stdin))
+        self._commands = Writer(owned(popen.stdin))
         self._readers.append(Reader(reports, self._on_reports))
         for stream, source in zip(STREAMS, (popen.stdout, popen.stderr), strict=True):
-            self._readers.append(Reader(_owned(source), functools.partial(self._on_output, stream)))
+            self._readers.append(Reader(owned(source), functools.partial(self._on_output, stream)))
         if self.exited.done():
             self._commands.close()
 
@@ -196,6 +218,7 @@ class ChildProcess:
         code = popen.wait()
         if not self._killing:
             portable.kill_leftovers(popen.pid, self.mark)
+        orphans.buried(popen.pid)
         # The event loop may be closed: then nobody listens any more.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._on_exit, code)
@@ -228,7 +251,7 @@ class ChildProcess:
         ready, rest = (before, after) if found or split < 0 else (before[:split], before[split:])
         self._pending[stream] = rest
         if ready:
-            self._tail = (self._tail + ready)[-EXTENSIONS_BYTES - TAIL_BYTES :]
+            self._tail.add(ready)
             if self._listener is not None:
                 self._listener.output(stream, ready)
         if found or not data:
@@ -247,7 +270,7 @@ class ChildProcess:
         self._broken_off = True
         for answer in self._answers.values():
             if not answer.done():
-                answer.set_exception(Died(code, self._tail_text()))
+                answer.set_exception(Died(code, self._tail.text()))
                 # Looked at, as perhaps nobody waits for it.
                 answer.exception()
 
@@ -255,7 +278,7 @@ class ChildProcess:
         answer: asyncio.Future[tuple[Kind, bytes]] = self._loop.create_future()
         self._answers |= dict.fromkeys(kinds, answer)
         if self._broken_off:
-            answer.set_exception(Died(self.exited.result(), self._tail_text()))
+            answer.set_exception(Died(self.exited.result(), self._tail.text()))
             answer.exception()
         return answer
 
@@ -272,16 +295,3 @@ class ChildProcess:
         if self._commands is None:
             raise BrokenPipeError
         await self._commands.write(frames.encode(kind, payload))
-
-    def _tail_text(self) -> str:
-        tail, found, extensions = self._tail.rpartition(EXTENSIONS)
-        if not found or b"\n" in extensions.strip():
-            tail = self._tail
-        return tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()
-
-
-def _owned(file: IO[bytes] | None) -> int:
-    """The descriptor of a pipe whose file object is of no more use."""
-    assert file is not None
-    with file:
-        return os.dup(file.fileno())

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from towpath_worker import portable
 
+#: Where it is written what ran here and for whom.
+JOB_LOG = "jobs.log"
+
 
 class StateFolderTaken(Exception):
     """Another worker runs on this state folder."""
@@ -30,6 +33,7 @@ class StateFolder:
         self.results = portable.private_folder(self.root / "results")
         self.work = self.root / "work"
         self.spool = self.root / "spool"
+        self.job_log = self.root / JOB_LOG
         # What a killed worker left behind: nobody else can be at work here now.
         portable.kill_marked(f"{self.mark}:")
         shutil.rmtree(self.work, ignore_errors=True)

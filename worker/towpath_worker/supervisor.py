@@ -6,19 +6,21 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib import metadata
 
 import grpc.aio
 
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
-from towpath_worker import failpoints, machine
+from towpath_worker import admission, failpoints, machine
+from towpath_worker.admission import Admission, Identity
 from towpath_worker.attempt import Attempt
 from towpath_worker.connections import Registration
-from towpath_worker.executor import Executor, Reason
+from towpath_worker.executor import Executor
 from towpath_worker.inline import Inline
 from towpath_worker.isolated import Isolated
+from towpath_worker.job_log import JobLog
 from towpath_worker.log import logger
 from towpath_worker.outbox import Outbox
+from towpath_worker.outcomes import Reason
 from towpath_worker.plan import Plan
 from towpath_worker.process import Served
 from towpath_worker.publisher import Publisher
@@ -51,6 +53,7 @@ class Supervisor:
         outbox: Outbox,
         served: Served,
         plan: Plan,
+        job_log: JobLog,
         connect: Callable[[], grpc.aio.Channel],
         on_ready: Callable[[str], None],
     ) -> None:
@@ -64,8 +67,10 @@ class Supervisor:
         self._worker_id = state.worker_id
         self._unwanted: OrderedDict[Key, None] = OrderedDict()
         self._changed = asyncio.Event()
-        self._isolated = Isolated(executor, settings.slots, outbox, self._publisher, self._why_not, self._changed.set)
-        self._inline = Inline(served.inline, plan, outbox, self._changed.set)
+        self._admission = Admission(served.types, shared=settings.share == "tenant", job_log=job_log)
+        changed = self._changed.set
+        self._isolated = Isolated(executor, settings.slots, outbox, self._publisher, self._why_not, changed, job_log)
+        self._inline = Inline(served.inline, plan, outbox, changed, job_log)
         self._draining = asyncio.Event()
         self._releasing = asyncio.Event()
 
@@ -89,7 +94,7 @@ class Supervisor:
         finally:
             for task in tasks:
                 task.cancel()
-            await _all(tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._give_back()
             # Who deregisters gives back all it holds, and a result that is not acked would be refused at the next
             # start. Who falls silent is lost, and a result of a lost worker still counts.
@@ -152,7 +157,9 @@ class Supervisor:
                 continue
             for older in self._isolated.others(key) + self._inline.others(key):
                 self._abandon(older)
-            if not self._inline.serves(lease):
+            if (refusal := self._admission.refusal(lease)) is not None:
+                Attempt(lease, self._outbox).finish(refusal)
+            elif not self._inline.serves(lease):
                 self._isolated.begin(lease, self._worker_id)
             elif (reason := self._why_not(key)) is None:
                 inline.append(lease)
@@ -224,11 +231,13 @@ class Supervisor:
             labels=self._settings.labels,
             machine=await asyncio.to_thread(machine.describe),
             models=await self._models(),
-            version=version(),
+            version=machine.version(),
+            share=admission.SHARES[self._settings.share],
         )
 
-    def accepted(self, registration: Registration) -> None:
-        """The scheduler took this worker."""
+    def accepted(self, registration: Registration, identity: Identity | None) -> None:
+        """The scheduler took this worker, and said whose it is."""
+        self._admission.identity = self._admission.identity or identity
         if registration.worker_id != self._worker_id:
             self._worker_id = self._state.worker_id = registration.worker_id
         ready, self._on_ready = self._on_ready, lambda worker_id: None
@@ -285,15 +294,3 @@ class Supervisor:
 
 async def _until(event: asyncio.Event) -> None:
     await event.wait()
-
-
-async def _all(tasks: Iterable[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def version() -> str:
-    """Towpath's version here."""
-    try:
-        return metadata.version("towpath")
-    except metadata.PackageNotFoundError:
-        return "0"
