@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import grpc.aio
 
 from towpath import bearer, settings
-from towpath.errors import InvalidArgument
+from towpath.tls import TlsFiles, TlsSource
 
 Option = tuple[str, int | str]
 
@@ -57,10 +56,10 @@ def channel_options(pace: Pace = ALONE) -> list[Option]:
 
 
 def aio_channel(
-    address: str, token: str | None, *, insecure: bool = False, tls_ca: Path | None = None, pace: Pace = ALONE
+    address: str, token: str | bearer.Secret | None, *, tls: TlsSource | None = None, pace: Pace = ALONE
 ) -> grpc.aio.Channel:
-    """An asyncio channel to `host:port`: plain text to this machine or where `insecure` says so, TLS to all others."""
-    credentials = tls_credentials(address, insecure=insecure, tls_ca=tls_ca)
+    """An asyncio channel to `host:port`: plain text to this machine or where `tls` says so, TLS to all others."""
+    credentials = (tls or TlsSource(TlsFiles())).credentials(address)
     interceptors = bearer.aio_interceptors(token) if token else None
     options = options_for(address, pace)
     if credentials is None:
@@ -69,10 +68,10 @@ def aio_channel(
 
 
 def sync_channel(
-    address: str, token: str | None, *, insecure: bool = False, tls_ca: Path | None = None, pace: Pace = ALONE
+    address: str, token: str | bearer.Secret | None, *, tls: TlsSource | None = None, pace: Pace = ALONE
 ) -> grpc.Channel:
     """A blocking channel to `host:port`, safe to share among threads; TLS as for `aio_channel`."""
-    credentials = tls_credentials(address, insecure=insecure, tls_ca=tls_ca)
+    credentials = (tls or TlsSource(TlsFiles())).credentials(address)
     options = options_for(address, pace)
     if credentials is None:
         channel = grpc.insecure_channel(address, options=options)
@@ -89,17 +88,3 @@ def options_for(address: str, pace: Pace = ALONE) -> list[Option]:
     if settings.is_ip(settings.split(address)[0]):
         return channel_options(pace)
     return [*channel_options(pace), ("grpc.service_config", SHUFFLED)]
-
-
-def tls_credentials(address: str, *, insecure: bool, tls_ca: Path | None) -> grpc.ChannelCredentials | None:
-    """TLS with the given or the system's certificates; None where plain text is allowed."""
-    if insecure and tls_ca is not None:
-        raise InvalidArgument("Give insecure or tls_ca, not both.")
-    if tls_ca is not None:
-        try:
-            return grpc.ssl_channel_credentials(root_certificates=tls_ca.read_bytes())
-        except OSError as error:
-            raise InvalidArgument(f"Cannot read the certificate in {tls_ca}: {error.strerror}.") from None
-    if insecure or settings.is_loopback(address):
-        return None
-    return grpc.ssl_channel_credentials()

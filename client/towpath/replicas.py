@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -28,6 +28,51 @@ class Turn:
 
     number: int
     address: str
+
+
+class Turns(Protocol):
+    """Who decides where the next call goes."""
+
+    turn: Turn
+
+    @property
+    def pace(self) -> Pace:
+        """How soon to give it up."""
+
+    def answered(self, turn: Turn) -> None:
+        """It answers."""
+
+    def failed(self, turn: Turn, error: Any, timeout: float | None) -> None:
+        """A call of this turn failed."""
+
+
+class Renewal:
+    """One address alone: a new turn, and so a new channel, where a connection is lost and `is_stale`.
+
+    Channels have one each. Safe among threads.
+    """
+
+    def __init__(self, address: str, is_stale: Callable[[], bool]) -> None:
+        self.turn = Turn(0, address)
+        self._is_stale = is_stale
+        self._lock = threading.Lock()
+
+    @property
+    def pace(self) -> Pace:
+        """There is no other to turn to."""
+        return ALONE
+
+    def answered(self, turn: Turn) -> None:
+        """It answers."""
+
+    def failed(self, turn: Turn, error: Any, timeout: float | None) -> None:
+        """A call of this turn failed."""
+        # Without a reason it is grpc that speaks: nobody is there, or one does not know the other.
+        if error.code() is not grpc.StatusCode.UNAVAILABLE or statuses.reason(error):
+            return
+        with self._lock:
+            if turn is self.turn and self._is_stale():
+                self.turn = Turn(turn.number + 1, turn.address)
 
 
 class Replicas:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+
 from towpath_server import driver, store_url, token_file
 from towpath_server.core.errors import StoreUnavailable
 from towpath_server.core.job import SECOND
@@ -20,6 +22,7 @@ from towpath_server.store.base import Store, StoreRefused
 from towpath_server.store.memory import MemoryStore
 from towpath_server.store.shared import SharedStore
 from towpath_server.store.sqlite import SqliteStore
+from towpath_server.tls_files import Certificates, TlsFiles, TlsRefused
 from towpath_server.token_file import Written
 
 log = Logger(__name__)
@@ -170,12 +173,10 @@ class _Shown:
             self._written.withdraw(self._secret)
 
 
-def _tls(settings: Settings) -> tuple[bytes, bytes] | None:
+def _tls(settings: Settings) -> grpc.ServerCredentials | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     try:
-        return settings.tls_key.read_bytes(), settings.tls_cert.read_bytes()
-    except OSError as error:
-        raise StartRefused(
-            f"cannot read {error.filename}: {error.strerror}. Look at --tls-cert and --tls-key"
-        ) from error
+        return Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)).credentials()
+    except TlsRefused as error:
+        raise StartRefused(str(error)) from error

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from towpath_server import log, store_url
-from towpath_server.settings import Settings
+from towpath_server.settings import ServerSettings, Settings
 from towpath_server.store.base import StoreRefused
 from towpath_server.upkeep_settings import BackupSettings, MigrateSettings, MoveSettings, RestoreSettings, Unfinished
 
-SettingsT = TypeVar("SettingsT", Settings, BackupSettings, RestoreSettings, MigrateSettings, MoveSettings)
+SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 StoreSettingsT = TypeVar("StoreSettingsT", BackupSettings, RestoreSettings, MigrateSettings, MoveSettings)
 
 
@@ -46,6 +46,15 @@ def main() -> None:
         from towpath_server.transfer import move
 
         _upkeep(move, moved)
+    elif word == "tls-init":
+        # It needs a library that a scheduler without TLS does not wait for.
+        from towpath_server.tls_init import TlsInitRefused, TlsInitSettings, tls_init
+
+        certified = _settings(TlsInitSettings, others)
+        try:
+            log.say(tls_init(certified))
+        except TlsInitRefused as error:
+            _refuse(str(error), 1)
     else:
         _serve(_settings(Settings, sys.argv[1:]))
 
@@ -105,5 +114,5 @@ def _words(error: Exception) -> str:
 
 
 def _refuse(words: str, code: int) -> NoReturn:
-    print(f"towpath-server: {words}", file=sys.stderr)
+    print("\n".join(map(log.visible, f"towpath-server: {words}".split("\n"))), file=sys.stderr)
     sys.exit(code)

@@ -20,7 +20,11 @@ from towpath_server.settings import MEMORY, Settings
 from towpath_worker.runtime import run_worker
 from towpath_worker.settings import WorkerSettings
 
-ENVIRONMENT = ("TOWPATH_ADDRESS", "TOWPATH_TOKEN_FILE", "TOWPATH_TOKEN")
+# What clients read; the last ones would be for another scheduler.
+ENVIRONMENT = (
+    *("TOWPATH_ADDRESS", "TOWPATH_TOKEN_FILE"),
+    *("TOWPATH_TOKEN", "TOWPATH_TLS_CA", "TOWPATH_TLS_CERT", "TOWPATH_TLS_KEY"),
+)
 
 
 class Address(str):
@@ -109,7 +113,8 @@ def _environment(address: Address, folder: Path) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ENVIRONMENT}
     path = folder / "client-token"
     token_file.write(path, address.token)
-    os.environ.pop("TOWPATH_TOKEN", None)
+    for name in ENVIRONMENT[2:]:
+        os.environ.pop(name, None)
     os.environ |= {"TOWPATH_ADDRESS": str(address), "TOWPATH_TOKEN_FILE": str(path)}
     try:
         yield

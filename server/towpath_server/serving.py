@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from towpath_server import app, log
 from towpath_server.app import StartRefused
 from towpath_server.rpc import rules
-from towpath_server.settings import Settings, config_folder
+from towpath_server.settings import Settings, config_folder, is_loopback
 from towpath_server.stages import Stages
 from towpath_server.stalls import StallWatch
 
@@ -110,6 +110,17 @@ def _greet(running: app.App) -> None:
         lines.append(f"  token   in {running.token_file}")
     if running.settings.config_dir != config_folder():
         lines.append(f"  first   export TOWPATH_TOKEN_FILE={running.token_file}")
-    lines.append(f"  next    towpath-worker --server {address} --data-dir .")
-    lines.append(f"          towpath --server {address} stats")
+    how = _how_to_connect(running.settings)
+    lines.append(f"  next    towpath-worker --server {address}{how} --data-dir .")
+    lines.append(f"          towpath --server {address}{how} stats")
     log.say("\n".join(lines))
+
+
+def _how_to_connect(settings: Settings) -> str:
+    """The options without which clients would be refused, or refuse."""
+    if settings.tls_cert is not None:
+        # Where tls-init has put it.
+        beside = settings.tls_cert.with_name("ca.pem")
+        ca = f" --tls-ca {beside if beside.is_file() else 'CA.pem'}"
+        return f"{ca} --tls-cert YOURS.pem --tls-key YOURS-key.pem" if settings.tls_client_ca is not None else ca
+    return "" if is_loopback(settings.host) else " --insecure"

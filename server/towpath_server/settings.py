@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -103,6 +104,7 @@ class Settings(StoreSettings):
       towpath-server restore BACKUP   put a copy in the place of the store
       towpath-server migrate          bring a PostgreSQL store to this version's schema
       towpath-server move             take a store from SQLite to PostgreSQL, or back
+      towpath-server tls-init         make a private CA and certificates for a home network
     """
 
     listen: str = Field(default=DEFAULT_LISTEN, description="HOST:PORT to listen on; port 0 takes a free one")
@@ -112,6 +114,9 @@ class Settings(StoreSettings):
     insecure: bool = Field(default=False, description="allow plain text beyond this machine")
     tls_cert: Path | None = Field(default=None, description="certificate chain (PEM)")
     tls_key: Path | None = Field(default=None, description="its private key (PEM)")
+    tls_client_ca: Path | None = Field(
+        default=None, description="only clients and workers with a certificate of this CA may connect (PEM)"
+    )
     heartbeat_interval: float = Field(default=3.0, gt=0, description="workers send a heartbeat this often (seconds)")
     lease_ttl: float = Field(
         default=15.0, gt=0, description="a silent worker's jobs go to others after this long (seconds)"
@@ -144,10 +149,14 @@ class Settings(StoreSettings):
     def _safe_address(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("give --tls-cert and --tls-key together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key: without TLS no certificate is shown")
+        if self.insecure and self.tls_cert is not None:
+            raise ValueError("give --insecure for plain text, or --tls-cert and --tls-key for TLS, not both")
         if self.tls_cert is None and not self.insecure and not is_loopback(self.host):
             raise ValueError(
-                f"{self.host} can be reached from other machines: give --tls-cert and --tls-key, "
-                "or --insecure to send jobs and tokens in plain text"
+                f"{self.host} can be reached from other machines: give --tls-cert and --tls-key "
+                "(`towpath-server tls-init` makes them), or --insecure to send jobs and tokens in plain text"
             )
         if self.heartbeat_interval * 3 > self.lease_ttl:
             raise ValueError("--lease-ttl must be at least three times --heartbeat-interval")
@@ -166,7 +175,10 @@ class Settings(StoreSettings):
 
 def is_loopback(host: str) -> bool:
     """Whether nobody beyond this machine can reach the address."""
+    name = host.strip("[]")
     try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.startswith("unix:")
+        # A name that stands for this machine by custom, not by law.
+        named = {str(one[4][0]) for one in socket.getaddrinfo(name, None)} if name.lower() == "localhost" else {name}
+        return all(ipaddress.ip_address(one).is_loopback for one in named)
+    except (ValueError, OSError):
+        return False

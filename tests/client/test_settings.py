@@ -10,9 +10,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from support.certificates import Authority
 from support.fake_jobs import TOKEN, FakeJobs, serving
 from towpath import AsyncClient, Client, bearer, channel, settings
 from towpath.errors import InvalidArgument, Unavailable
+from towpath.tls import TlsFiles, TlsSource
 
 
 @pytest.mark.parametrize(
@@ -139,27 +141,31 @@ def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token: str
         ("10.0.0.1:1", False, False),
         ("there:1", False, False),
         ("localhost.there:1", False, False),
+        ("localhost.:1", False, False),
+        ("0.0.0.0:1", False, False),
+        ("[::]:1", False, False),
+        ("[::ffff:10.0.0.1]:1", False, False),
+        ("127.1:1", False, False),
+        ("2130706433:1", False, False),
+        ("LOCALHOST:1", False, True),
         ("there:1", True, True),
     ],
 )
 def test_plain_text_only_to_this_machine_or_where_told_so(address: str, insecure: bool, plain: bool) -> None:
-    assert (channel.tls_credentials(address, insecure=insecure, tls_ca=None) is None) is plain
+    assert (TlsSource(TlsFiles(), insecure).credentials(address) is None) is plain
 
 
 def test_a_certificate_means_tls_also_to_this_machine(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="Cannot read the certificate"):
-        channel.tls_credentials("localhost:1", insecure=False, tls_ca=tmp_path / "none")
-    (tmp_path / "ca.pem").write_text("x")
-    assert channel.tls_credentials("localhost:1", insecure=False, tls_ca=tmp_path / "ca.pem") is not None
+    ca = Authority(tmp_path).cert
+    assert TlsSource(TlsFiles(ca)).credentials("localhost:1") is not None
     with pytest.raises(InvalidArgument, match="not both"):
-        channel.tls_credentials("localhost:1", insecure=True, tls_ca=tmp_path / "ca.pem")
+        TlsSource(TlsFiles(ca), insecure=True)
 
 
 def test_a_scheduler_without_tls_is_told_apart(tmp_path: Path) -> None:
-    with serving(FakeJobs()) as address:
-        (tmp_path / "ca.pem").write_text("x")
-        with Client(address, TOKEN, tls_ca=tmp_path / "ca.pem") as client, pytest.raises(Unavailable):
-            client.stats()
+    ca = Authority(tmp_path).cert
+    with serving(FakeJobs()) as address, Client(address, TOKEN, tls_ca=ca) as client, pytest.raises(Unavailable):
+        client.stats()
 
 
 SECRET = "tok-secret-of-secrets"
@@ -177,7 +183,12 @@ async def test_the_token_shows_in_no_repr_and_no_log(address: str, caplog: pytes
     assert SECRET not in repr(caught.value)
     handle = client.job("job_x")
     shown = [client, aclient, client._connection, aclient._connection, handle, client.get_executor()]
-    shown += [bearer.SyncBearer(SECRET), *bearer.aio_interceptors(SECRET), client._connection.stubs]
+    shown += [
+        bearer.Secret(SECRET),
+        bearer.sync_interceptor(SECRET),
+        *bearer.aio_interceptors(SECRET),
+        client._connection.stubs,
+    ]
     assert SECRET not in "".join(map(repr, shown))
     client.close()
     await aclient.close()

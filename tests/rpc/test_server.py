@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from support.certificates import Authority, trusting
 from support.rpc_stage import Stage, raw_answers, raw_stream, raw_unary
 from towpath.v1 import admin_service_pb2, admin_service_pb2_grpc, job_service_pb2
-from towpath_server.rpc.server import SERVICES, make_server, needs_tls
+from towpath_server.rpc.server import SERVICES, make_server
 
 
 @pytest.mark.parametrize("size", [5 * 1024 * 1024, 100 * 1024 * 1024])
@@ -82,25 +81,11 @@ async def test_the_server_says_what_it_is(stage: Stage) -> None:
     assert cleaned.deleted_count == 0
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "LocalHost"])
-def test_this_machine_alone_needs_no_tls(host: str) -> None:
-    assert not needs_tls(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "towpath.example", "", "*"])
-def test_all_others_do(host: str) -> None:
-    assert needs_tls(host)
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificate with openssl")
 async def test_tls_where_others_can_reach_the_server(stage: Stage, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "1"]
-    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate)]
-    await asyncio.to_thread(subprocess.run, [*new, *subject], check=True, capture_output=True)
-    server = make_server(stage.scheduler, host="localhost", tls=(key.read_bytes(), certificate.read_bytes()))
+    ca = Authority(tmp_path)
+    server = make_server(stage.scheduler, host="localhost", tls=ca.server("localhost").pair)
     await server.start()
-    trust = grpc.ssl_channel_credentials(certificate.read_bytes())
+    trust = trusting(ca.cert)
     async with grpc.aio.secure_channel(f"localhost:{server.port}", trust) as channel:
         stub = admin_service_pb2_grpc.AdminServiceStub(channel)
         answer = await stub.GetServerInfo(admin_service_pb2.GetServerInfoRequest(), metadata=stage.bearer())

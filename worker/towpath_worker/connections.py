@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 import grpc.aio
 from google.protobuf import duration_pb2
 
-from towpath.v1 import worker_service_pb2
+from towpath.v1 import auth_service_pb2, worker_service_pb2
+from towpath.v1.auth_service_pb2_grpc import AuthServiceStub
 from towpath.v1.worker_service_pb2_grpc import WorkerServiceStub
+from towpath_worker.admission import Identity
 
 if TYPE_CHECKING:
     from towpath.v1.worker_service_pb2_grpc import WorkerServiceAsyncStub
 
 # Seconds after a registration within which "register again" means that nobody has heard of it.
 STRANGE = 5.0
+WHO_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,15 @@ class Connections:
     def reports(self) -> WorkerServiceAsyncStub:
         """For the stream of reports."""
         return self._reports if self._apart else self._calls
+
+    async def identity(self) -> Identity | None:
+        """Whose token this worker has; None where the scheduler does not say."""
+        try:
+            auth = AuthServiceStub(self._channels[0])
+            token = (await auth.WhoAmI(auth_service_pb2.WhoAmIRequest(), timeout=WHO_TIMEOUT)).token
+        except grpc.aio.AioRpcError:
+            return None
+        return Identity(token.tenant, token.user)
 
     def begin_reports(self, registration: Registration, call: Cancellable) -> None:
         """A stream of reports begins."""
