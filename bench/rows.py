@@ -70,6 +70,8 @@ PARTS: tuple[Part, ...] = (
     Part("bench.toy", quick=True),
     Part("bench.product.children", quick=True),
     Part("bench.product.bare"),
+    # What one tenant's flood costs another.
+    Part("bench.flood", quick=True, rounds=3, limit=300),
     # How figures grow.
     Part("bench.growth.curves", rounds=3, limit=400),
     Part("bench.growth.parked", rounds=3, limit=300),

@@ -10,7 +10,8 @@ from pathlib import Path
 from bench.programs import HOME
 from towpath_server.core.job import Definition, Priority, Requirements
 from towpath_server.core.records import Machine, Principal, Role
-from towpath_server.scheduler import FIRST_TENANT, FIRST_USER, Scheduler
+from towpath_server.scheduler import FIRST_USER, Scheduler
+from towpath_server.scheduler.access import FIRST_TENANT
 from towpath_server.scheduler.messages import NewJob, Registered, Registration
 from towpath_server.store.sqlite import SqliteStore
 

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
         Priority,
         Role,
         TaskType,
+        WorkerShare,
         WorkerState,
     )
-    from towpath.errors import DedupeConflict, TowpathError, WaitTimeout
+    from towpath.errors import DedupeConflict, QuotaExceeded, TowpathError, WaitTimeout
     from towpath.executor import JobExecutor
-    from towpath.fleet import Model, Queue, ServerInfo, ServerStats, Token, Worker
+    from towpath.fleet import Model, Queue, Quota, QuotaUse, ServerInfo, ServerStats, Token, Worker
     from towpath.futures import JobFuture
     from towpath.job_errors import JobCancelled, JobError, JobFailed, JobTimedOut
     from towpath.results import ModelList, Prediction, ResultRef, TrainResult
@@ -79,6 +80,9 @@ __all__ = [
     "Priority",
     "Progress",
     "Queue",
+    "Quota",
+    "QuotaExceeded",
+    "QuotaUse",
     "Requirements",
     "ResultRef",
     "RetryPolicy",
@@ -91,6 +95,7 @@ __all__ = [
     "TrainResult",
     "WaitTimeout",
     "Worker",
+    "WorkerShare",
     "WorkerState",
     "follow",
 ]
@@ -111,12 +116,13 @@ _HOMES = {
         "Priority",
         "Role",
         "TaskType",
+        "WorkerShare",
         "WorkerState",
     ),
-    "towpath.errors": ("DedupeConflict", "TowpathError", "WaitTimeout"),
+    "towpath.errors": ("DedupeConflict", "QuotaExceeded", "TowpathError", "WaitTimeout"),
     "towpath.job_errors": ("JobCancelled", "JobError", "JobFailed", "JobTimedOut"),
     "towpath.executor": ("JobExecutor",),
-    "towpath.fleet": ("Model", "Queue", "ServerInfo", "ServerStats", "Token", "Worker"),
+    "towpath.fleet": ("Model", "Queue", "Quota", "QuotaUse", "ServerInfo", "ServerStats", "Token", "Worker"),
     "towpath.futures": ("JobFuture",),
     "towpath.results": ("ModelList", "Prediction", "ResultRef", "TrainResult"),
     "towpath.stats": ("JobStats",),

@@ -10,14 +10,33 @@ import grpc.aio
 HEADER = "authorization"
 
 
-def sync_interceptor(token: str) -> SyncBearer:
+class Secret:
+    """A token that may be replaced while channels send it. Its repr does not show it."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    @property
+    def entry(self) -> tuple[str, str]:
+        """What goes among a call's metadata."""
+        return HEADER, f"Bearer {self.token}"
+
+
+def sync_interceptor(token: str | Secret) -> SyncBearer:
     """For `grpc.intercept_channel`."""
-    return SyncBearer(token)
+    return SyncBearer(_secret(token))
 
 
-def aio_interceptors(token: str) -> list[grpc.aio.ClientInterceptor]:
+def aio_interceptors(token: str | Secret) -> list[grpc.aio.ClientInterceptor]:
     """For `grpc.aio` channels, which take one interceptor for each kind of call."""
-    return [UnaryUnary(token), UnaryStream(token), StreamUnary(token), StreamStream(token)]
+    secret = _secret(token)
+    return [UnaryUnary(secret), UnaryStream(secret), StreamUnary(secret), StreamStream(secret)]
+
+
+def _secret(token: str | Secret) -> Secret:
+    return Secret(token) if isinstance(token, str) else token
 
 
 class Details(grpc.ClientCallDetails):
@@ -40,34 +59,34 @@ class SyncBearer(
 ):
     """Adds the token to blocking calls. Its repr does not show it."""
 
-    __slots__ = ("_entry",)
+    __slots__ = ("_secret",)
 
-    def __init__(self, token: str) -> None:
-        self._entry = (HEADER, f"Bearer {token}")
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return continuation(Details(client_call_details, self._entry), request)
+        return continuation(Details(client_call_details, self._secret.entry), request)
 
     def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
-        return continuation(Details(client_call_details, self._entry), request)
+        return continuation(Details(client_call_details, self._secret.entry), request)
 
     def intercept_stream_unary(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return continuation(Details(client_call_details, self._entry), request_iterator)
+        return continuation(Details(client_call_details, self._secret.entry), request_iterator)
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        return continuation(Details(client_call_details, self._entry), request_iterator)
+        return continuation(Details(client_call_details, self._secret.entry), request_iterator)
 
 
 class AioBearer:
     """What the four asyncio interceptors share."""
 
-    __slots__ = ("_entry",)
+    __slots__ = ("_secret",)
 
-    def __init__(self, token: str) -> None:
-        self._entry = (HEADER, f"Bearer {token}")
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
 
     def with_token(self, details: grpc.aio.ClientCallDetails) -> grpc.aio.ClientCallDetails:
-        metadata = grpc.aio.Metadata(*(details.metadata or ()), self._entry)
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), self._secret.entry)
         return grpc.aio.ClientCallDetails(
             details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
         )

@@ -131,3 +131,14 @@ class Role(Named):
     ADMIN = "ADMIN"
     SUBMITTER = "SUBMITTER"
     WORKER = "WORKER"
+    OPERATOR = "OPERATOR"
+    VIEWER = "VIEWER"
+    ENROLLMENT = "ENROLLMENT"
+
+
+class WorkerShare(Named):
+    """Whose jobs a worker runs: its own user's, or those of all users of its tenant."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    USER = "USER"
+    TENANT = "TENANT"

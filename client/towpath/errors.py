@@ -101,6 +101,14 @@ class ResourceExhausted(TowpathError):
     code = "RESOURCE_EXHAUSTED"
 
 
+class QuotaExceeded(ResourceExhausted):
+    """The caller's tenant or user may have no more of something, or call no more often for now.
+
+    `reason` is QUOTA_EXCEEDED, and room comes back only when jobs end or are deleted: it is raised at once; or it is
+    RATE_EXCEEDED, and the same call went on being refused until the client's timeout.
+    """
+
+
 class Unavailable(TowpathError, ConnectionError):
     """No scheduler answers."""
 
@@ -155,7 +163,11 @@ BY_CODE: Mapping[str, type[TowpathError]] = {
     )
 }
 # Where the scheduler's reason says more than the code.
-BY_REASON: Mapping[str, type[TowpathError]] = {"DEDUPE_CONFLICT": DedupeConflict}
+BY_REASON: Mapping[str, type[TowpathError]] = {
+    "DEDUPE_CONFLICT": DedupeConflict,
+    "QUOTA_EXCEEDED": QuotaExceeded,
+    "RATE_EXCEEDED": QuotaExceeded,
+}
 
 
 class WaitTimeout(TowpathError, TimeoutError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from towpath.enums import Role, TaskType, WorkerState
+from towpath.enums import Role, TaskType, WorkerShare, WorkerState
 from towpath.records import Record
 from towpath.stats import JobStateCount
 
@@ -95,6 +95,8 @@ class Worker(Record):
     heartbeat_time: datetime | None
     model_count: int
     version: str
+    #: Whose jobs it runs.
+    share: WorkerShare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,6 +124,52 @@ class Token(Record):
     create_time: datetime | None
     expire_time: datetime | None
     revoke_time: datetime | None
+    share: WorkerShare
+    previous_expire_time: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditEvent(Record):
+    """Something that somebody did, or was refused; `tenant`, `user` and `token_id` are empty where nobody is known."""
+
+    event_id: int
+    event_time: datetime | None
+    #: As `token.created` or `login.refused`.
+    action: str
+    tenant: str
+    user: str
+    token_id: str
+    #: The address that the call came from.
+    origin: str
+    #: What it was done to, by its id.
+    subject: str
+    details: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quota(Record):
+    """How much a user of a tenant may have; with no user all users together, with no tenant each that has none of its
+    own. None: as much as there is."""
+
+    tenant: str
+    user: str
+    #: Jobs that are not final and do not run.
+    max_queued: int | None
+    max_running: int | None
+    max_requests_per_minute: int | None
+    max_result_bytes: int | None
+    max_log_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuotaUse(Record):
+    """A quota, and what of it is in use."""
+
+    quota: Quota
+    queued_count: int
+    running_count: int
+    result_bytes: int
+    log_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +181,7 @@ class ServerInfo(Record):
     store: str
     start_time: datetime | None
     max_message_bytes: int
+    server_time: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

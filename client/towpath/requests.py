@@ -11,11 +11,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from towpath import process
-from towpath.enums import JobState, TaskType
+from towpath.enums import JobState, TaskType, WorkerShare
 from towpath.errors import InvalidArgument
 from towpath.options import JobOptions, SubmitOptions, apply_dedupe, apply_options, text_map
 from towpath.tables import TableLike, to_data_ref
-from towpath.v1 import job_pb2, job_service_pb2, model_pb2
+from towpath.v1 import job_pb2, job_service_pb2, model_pb2, worker_pb2
 from towpath.values import fill_struct, to_struct
 
 MODEL_ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
@@ -192,6 +192,13 @@ def task_type_number(task_type: str | TaskType | None) -> model_pb2.TaskType.Val
     if task_type is None:
         return model_pb2.TASK_TYPE_UNSPECIFIED
     return model_pb2.TaskType.Value(TaskType.parse(task_type).wire_name)
+
+
+def share_number(share: str | WorkerShare | None) -> worker_pb2.WorkerShare.ValueType:
+    """The contract's number for how much a worker shares; 0 for None."""
+    if share is None:
+        return worker_pb2.WORKER_SHARE_UNSPECIFIED
+    return worker_pb2.WorkerShare.Value(WorkerShare.parse(share).wire_name)
 
 
 def batches(

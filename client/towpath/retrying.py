@@ -20,6 +20,8 @@ BOUND = wait_exponential(multiplier=FIRST_DELAY, max=LONGEST_DELAY)
 FIRST_CONTACT = 3.0
 # A watch that fell behind goes on from the last sequence seen.
 SLOW_CONSUMER = "SLOW_CONSUMER"
+# Room comes back with work that is done, not with time: whoever submits must hear of it.
+QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
 
 
 class Deadline:
@@ -77,4 +79,6 @@ def is_transient(error: TowpathError) -> bool:
     """Whether the same call may go well later: nobody there, or too busy and with a hint when to come back."""
     if isinstance(error, Unavailable) or error.reason == SLOW_CONSUMER:
         return True
+    if error.reason == QUOTA_EXCEEDED:
+        return False
     return isinstance(error, ResourceExhausted) and error.retry_after is not None

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from itertools import count
+from pathlib import Path
 
 VARIABLE = "TOWPATH_FAILPOINTS"
 
@@ -34,7 +35,9 @@ def armed(words: str, points: Mapping[str, str] = POINTS) -> Callable[[str], Non
         action, _, nth = what.partition(":")
         if name not in points or action not in ACTIONS or not (nth or "1").isdigit():
             places = ", ".join(points)
-            raise ValueError(f"{VARIABLE}: {word!r} is not NAME=kill or NAME=stop, with :NTH and @FILE or without; {places}")
+            raise ValueError(
+                f"{VARIABLE}: {word!r} is not NAME=kill or NAME=stop, with :NTH and @FILE or without; {places}"
+            )
         plan[name] = (getattr(signal, ACTIONS[action]), int(nth or "1"), file)
     if not plan:
         return lambda name: None
@@ -44,7 +47,7 @@ def armed(words: str, points: Mapping[str, str] = POINTS) -> Callable[[str], Non
         if name not in plan:
             return
         number, nth, file = plan[name]
-        if (not file or os.path.exists(file)) and next(reached[name]) == nth:
+        if (not file or Path(file).exists()) and next(reached[name]) == nth:
             # To this thread: it would run on for a moment while another one takes the signal for all.
             signal.pthread_kill(threading.get_ident(), number)
 

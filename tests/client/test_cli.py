@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from support import fake_cli_server as fake
 from support.cli_runner import Run, runner
-from support.fake_cli_rest import MODEL_ID, NEW_SECRET, WORKER_ID
+from support.fake_cli_rest import MODEL_ID, NEW_SECRET, TOKEN_ID, WORKER_ID
 from towpath.cli.exit_codes import ExitCode
 from towpath.v1 import job_pb2
 
@@ -123,6 +123,10 @@ def test_steering(run: Run) -> None:
     assert run("jobs", "delete", JOB).stdout == f"{JOB} deleted\n"
     assert run("queues", "pause", "slow").stdout == "slow PAUSED, 2 waiting\n"
     assert run("workers", "drain", WORKER_ID).stdout == f"{WORKER_ID} DRAINING, 0 running\n"
+    assert run("workers", "remove", WORKER_ID).stdout == f"{WORKER_ID} removed; its credential {TOKEN_ID} is revoked\n"
+    assert "towpath-worker" in run("workers", "remove", "wkr_0000000000009").stdout
+    told = json.loads(run("workers", "remove", WORKER_ID, "--json").stdout)
+    assert told == {"worker_id": WORKER_ID, "revoked_token_id": TOKEN_ID}
 
 
 def test_logs_are_raw_in_a_pipe(run: Run) -> None:
@@ -139,6 +143,39 @@ def test_a_secret_goes_to_standard_output_or_to_a_private_file(run: Run, tmp_pat
     assert kept.read_text() == f"{NEW_SECRET}\n"
     assert kept.stat().st_mode & 0o077 == 0
     assert run("tokens", "create", "laptop", "--role", "worker", "-o", str(kept)).exit_code == ExitCode.LOCAL
+
+
+def test_a_rotated_token_takes_its_file_or_is_shown_once(run: Run, tmp_path: Path) -> None:
+    from support.fake_cli_server import TOKEN
+
+    file = tmp_path / "token"
+    result = run("tokens", "rotate", "--overlap", "10m")
+    assert NEW_SECRET not in result.output
+    assert str(file) in result.stdout
+    assert file.read_text() == f"{NEW_SECRET}\n"
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_text(TOKEN)
+    kept = tmp_path / "kept"
+    assert run("tokens", "rotate", "--output", str(kept)).exit_code == ExitCode.OK
+    assert (kept.read_text(), file.read_text()) == (f"{NEW_SECRET}\n", TOKEN)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "token"]
+
+
+def test_an_invitation_says_what_to_type_and_keeps_the_secret_out_of_it(
+    run: Run, scheduler: tuple[str, fake.Jobs], tmp_path: Path
+) -> None:
+    result = run("workers", "invite", "--user", "bob", "--share", "tenant")
+    assert result.stdout == f"{NEW_SECRET}\n"
+    assert f"towpath-worker join {scheduler[0]} --share tenant\n" in result.stderr
+    assert "bob" in result.stderr
+    told = json.loads(run("workers", "invite", "--json").stdout)
+    assert (told["secret"], told["command"]) == (NEW_SECRET, f"towpath-worker join {scheduler[0]}")
+    kept = tmp_path / "in vitation"
+    result = run("workers", "invite", "--output", str(kept), "--insecure")
+    assert NEW_SECRET not in result.output
+    assert f"join {scheduler[0]} --token-file '{kept}' --insecure\n" in result.stderr
+    assert kept.read_text() == f"{NEW_SECRET}\n"
+    assert kept.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(
@@ -211,3 +248,17 @@ def test_one_that_cannot_be_retried_keeps_no_other_from_it(run: Run, jobs: fake.
     result = run("jobs", "retry", "job_zzzzzzzzzzzzz", JOB)
     assert result.stdout == f"{JOB} QUEUED\n"
     assert result.exit_code == ExitCode.NOT_FOUND
+
+
+def test_audit_is_a_line_each_whatever_a_name_contains(run: Run) -> None:
+    result = run("audit")
+    assert result.exit_code == ExitCode.OK, result.stderr
+    heads, first, second = result.stdout.splitlines()
+    assert heads.split() == ["WHEN", "WHO", "FROM", "ACTION", "SUBJECT", "DETAILS"]
+    assert "ada@default" in first
+    assert r'empty="" name="name\x1b[31m\u202e\r\nsecond line" role=worker sly="a\" role=admin"' in first
+    assert "login.refused" in second
+    assert not {"\x1b", "\u202e", "\r"} & set(result.stdout)
+    chosen = run("--json", "audit", "--action", "job.", "--user", "bob", "--subject", "job_1", "--limit", "1")
+    [event] = json.loads(chosen.stdout)["events"]
+    assert (event["action"], event["user"], event["subject"]) == ("job.", "bob", "job_1")

@@ -61,8 +61,9 @@ def test_every_command_has_help() -> None:
     expected = {
         "jobs": "list get watch logs cancel pause resume retry explain attempts delete",
         "queues": "list peek pause resume",
-        "workers": "list get drain",
-        "tokens": "create list revoke",
+        "workers": "list get drain remove invite",
+        "tokens": "create list revoke rotate",
+        "quotas": "list set delete",
     }
     root = typer.main.get_command(app)
     for name, command in root.commands.items():  # type: ignore[attr-defined]

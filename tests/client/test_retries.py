@@ -11,7 +11,15 @@ from google.rpc import error_details_pb2
 
 from support.fake_jobs import TOKEN, FakeJobs, Refusal, info, serving, value
 from towpath import Client, JobState, retrying
-from towpath.errors import Aborted, InvalidArgument, ResourceExhausted, TowpathError, Unauthenticated, Unavailable
+from towpath.errors import (
+    Aborted,
+    InvalidArgument,
+    QuotaExceeded,
+    ResourceExhausted,
+    TowpathError,
+    Unauthenticated,
+    Unavailable,
+)
 from towpath.retrying import Backoff, Deadline
 
 UNAVAILABLE = Refusal(grpc.StatusCode.UNAVAILABLE, "draining", info("DRAINING"))
@@ -112,3 +120,15 @@ def test_it_gives_up_before_the_deadline_would_pass() -> None:
 def test_a_watch_that_fell_behind_is_worth_another_try() -> None:
     assert retrying.is_transient(Aborted("behind", reason="SLOW_CONSUMER"))
     assert not retrying.is_transient(Aborted("stale", reason="STALE_ETAG"))
+
+
+def test_a_full_quota_is_raised_at_once_and_a_rate_is_waited_for(client: Client, jobs: FakeJobs) -> None:
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(nanos=1_000_000))
+    exhausted = grpc.StatusCode.RESOURCE_EXHAUSTED
+    jobs.refusals["CreateJob"].append(Refusal(exhausted, "too many jobs wait", info("QUOTA_EXCEEDED"), retry))
+    with pytest.raises(QuotaExceeded, match="too many jobs wait"):
+        client.submit("count")
+    assert len(jobs.requests("CreateJob")) == 1
+    jobs.refusals["CreateJob"].append(Refusal(exhausted, "too many calls", info("RATE_EXCEEDED"), retry))
+    client.submit("count")
+    assert len(jobs.requests("CreateJob")) == 3

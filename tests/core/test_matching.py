@@ -10,7 +10,7 @@ import pytest
 from towpath_server.core.ids import show
 from towpath_server.core.job import Requirements
 from towpath_server.core.matching import misfits, profile, serves
-from towpath_server.core.records import Gpu, Lane, Machine, Worker
+from towpath_server.core.records import Gpu, Lane, Machine, Share, Worker
 
 WORKER_ID, MODEL_ID = 11, 21
 WORKER = Worker(
@@ -76,15 +76,24 @@ def test_a_misfit(needs: Requirements, reason: str) -> None:
     [
         (replace(LANE, job_type="list_models"), "cannot run list_models"),
         (replace(LANE, job_type="Train"), "cannot run Train"),
-        (replace(LANE, user="bob"), "serves ann, not bob"),
+        (replace(LANE, user="bob"), "serves ann, not bob; it is not shared"),
     ],
 )
 def test_a_job_of_another_type_or_user(lane: Lane, reason: str) -> None:
     assert misfits(lane, PROFILE, WORKER_ID) == (reason,)
 
 
-def test_nothing_crosses_tenants_also_where_users_share_a_name() -> None:
-    assert not serves(replace(LANE, tenant="other"), PROFILE, WORKER_ID)
+def test_a_worker_that_is_shared_runs_jobs_of_all_users_of_its_tenant() -> None:
+    shared = profile(replace(WORKER, share=Share.TENANT), [])
+    assert serves(replace(LANE, user="bob"), shared, WORKER_ID)
+    assert serves(LANE, shared, WORKER_ID)
+    assert misfits(replace(LANE, user="bob", job_type="other"), shared, WORKER_ID) == ("cannot run other",)
+    assert shared != profile(WORKER, [])
+
+
+@pytest.mark.parametrize("share", Share)
+def test_nothing_crosses_tenants_also_where_users_share_a_name(share: Share) -> None:
+    assert not serves(replace(LANE, tenant="other"), profile(replace(WORKER, share=share), []), WORKER_ID)
 
 
 def test_all_reasons_are_told_at_once() -> None:

@@ -345,9 +345,8 @@ def _security(held: Contents) -> Contents:
     )
     invited = replace(changed, token_id=5, secret_hash="4" * 64, role=Role.ENROLLMENT, previous_hash="")
     quotas = (Quota(max_queued=9), Quota(tenant="acme", user="räder", max_running=0, max_log_bytes=1 << 40))
-    shared = {WORKER: {"share": Share.TENANT, "token_id": 4}}
     records = tuple(
-        replace(one, **shared[one.worker_id]) if isinstance(one, Worker) and one.worker_id in shared else one
+        replace(one, share=Share.TENANT, token_id=4) if isinstance(one, Worker) and one.worker_id == WORKER else one
         for one in held.records
     )
     named = AuditEvent(

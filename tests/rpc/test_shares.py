@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from towpath_server.rpc.shares import LEAST, THERE, Shares
+from towpath_server.rpc.shares import LEAST, MOST_REST, MUCH, THERE, Shares
 
 
 class Desk:
@@ -144,3 +144,44 @@ async def test_while_others_are_there_a_share_is_smaller() -> None:
     now += THERE
     await shares.begin("flood", 5 * LEAST)
     assert not shares._lines["flood"].waiting
+
+
+async def test_a_tenant_with_many_users_has_no_more_for_that() -> None:
+    shares = Shares(10 * LEAST, within=Shares(10 * LEAST))
+    floods = [asyncio.ensure_future(shares.begin(("flood", number), 5 * LEAST)) for number in range(4)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [one.done() for one in floods] == [True, True, False, False]
+    await shares.begin(("quiet", 0), LEAST)
+    # One that goes away gives back what it had of its own, and the next of the tenant comes.
+    floods[2].cancel()
+    await asyncio.gather(floods[2], return_exceptions=True)
+    shares.end(("flood", 0), 5 * LEAST)
+    await floods[3]
+    for user in (("flood", 1), ("flood", 3)):
+        shares.end(user, 5 * LEAST)
+    shares.end(("quiet", 0), LEAST)
+    assert shares._lines == {}
+    assert shares._within is not None
+    assert shares._within._lines == {}
+
+
+async def test_what_does_much_leaves_others_as_long_as_it_took() -> None:
+    now = 100.0
+    shares = Shares(2 * MUCH, MUCH, lambda: now, within=Shares(2 * MUCH, MUCH, lambda: now))
+    # Alone nobody rests.
+    await shares.begin(("flood", 0), MUCH)
+    assert shares.rest(MUCH, 0.01) == 0.0
+    await shares.begin(("quiet", 0), LEAST)
+    assert shares.rest(MUCH, 0.01) == 0.01
+    assert shares.rest(MUCH, 60.0) == MOST_REST
+    assert shares.rest(LEAST, 0.01) == 0.0
+    shares.end(("flood", 0), MUCH)
+    async with shares.of(("flood", 0), MUCH):
+        pass
+    # Its answer is gone, and the share is kept for a moment.
+    assert ("flood", 0) in shares._lines
+    async with asyncio.timeout(10):
+        await shares.begin(("flood", 0), MUCH)
+    now += THERE
+    assert shares.rest(MUCH, 0.01) == 0.0

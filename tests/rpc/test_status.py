@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2
 from support.rpc_stage import info_of, violations_of
 from towpath_server.core import errors
 from towpath_server.core.errors import InvalidArgument, TowpathError, Violation
+from towpath_server.rpc import status as rpc_status
 from towpath_server.rpc.status import CODES, MAX_DETAILS_BYTES, MAX_MESSAGE_BYTES, to_status
 
 
@@ -72,3 +73,19 @@ def test_facts_of_any_length_are_cut() -> None:
     status = to_status(errors.ModelNotFound(model="é" * 10_000))
     assert sum(detail.ByteSize() for detail in status.details) <= MAX_DETAILS_BYTES
     assert len(status.message.encode()) <= MAX_MESSAGE_BYTES
+
+
+def test_of_ten_thousand_violations_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request of 20 KB can have so many; to look at all of them, over and over, kept everybody waiting."""
+    looked = 0
+
+    def counted(text: str, most: int) -> str:
+        nonlocal looked
+        looked += 1
+        return clip(text, most)
+
+    clip = rpc_status._clip
+    monkeypatch.setattr(rpc_status, "_clip", counted)
+    many = InvalidArgument(tuple(Violation(f"models[{number}].model_id", "must be an id") for number in range(10_000)))
+    assert "more" in to_status(many).message
+    assert 0 < looked < 200

@@ -15,7 +15,7 @@ from support.stage import ADA, settled, stage
 from towpath_server.core.fairness import entry_of
 from towpath_server.core.job import Definition, Priority, Requirements
 from towpath_server.core.matching import Profile, serves
-from towpath_server.core.records import Head, Lane
+from towpath_server.core.records import Head, Lane, Share
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.waiters import Waiter, Waiters
 
@@ -34,7 +34,7 @@ NEEDS = st.sampled_from(
 )
 DEFINITIONS = st.builds(
     Definition,
-    tenant=st.just("t"),
+    tenant=st.sampled_from(["t", "t", "other"]),
     user=st.sampled_from(["ann", "ann", "bob"]),
     job_type=st.sampled_from(["echo", "train"]),
     queue=st.sampled_from(["p", "q"]),
@@ -42,7 +42,7 @@ DEFINITIONS = st.builds(
 )
 PROFILES = st.builds(
     Profile,
-    tenant=st.just("t"),
+    tenant=st.sampled_from(["t", "t", "other"]),
     user=st.sampled_from(["ann", "bob"]),
     job_types=st.frozensets(st.sampled_from(["echo", "train"]), min_size=1),
     labels=st.frozensets(st.sampled_from([("a", "1"), ("b", "2")])),
@@ -50,6 +50,7 @@ PROFILES = st.builds(
     memory_mb=st.just(0),
     gpus=st.just(()),
     models=st.frozensets(st.just(7)),
+    share=st.sampled_from(Share),
 )
 HEADS = st.builds(Head, st.sampled_from(Priority), st.integers(-9, -1))
 LANES = st.integers(0, 5)
@@ -65,13 +66,15 @@ class Plain:
     """The board said as plainly as can be."""
 
     heads: dict[int, Head] = field(default_factory=dict)
-    paused: set[str] = field(default_factory=set)
+    paused: set[tuple[str, str]] = field(default_factory=set)
 
     def eligible(self, lanes: list[Lane], profile: Profile, worker_id: int) -> list[tuple[int, int, int]]:
         return sorted(
             entry_of(lane.lane_id, self.heads[lane.lane_id])
             for lane in lanes
-            if lane.lane_id in self.heads and lane.queue not in self.paused and serves(lane, profile, worker_id)
+            if lane.lane_id in self.heads
+            and (lane.tenant, lane.queue) not in self.paused
+            and serves(lane, profile, worker_id)
         )
 
 
@@ -102,10 +105,10 @@ def test_a_poll_sees_the_lanes_with_work_that_its_worker_serves(
                     plain.heads |= {lane_id: head} if head else {}
             case "pause":
                 board.pause("t", where)
-                plain.paused.add(where)
+                plain.paused.add(("t", where))
             case "resume":
                 board.resume("t", where)
-                plain.paused.discard(where)
+                plain.paused.discard(("t", where))
         for profile, worker_id in itertools.product(profiles, (1, 2)):
             expected = plain.eligible(list(dict.fromkeys(lanes)), profile, worker_id)
             assert sorted(board.eligible(profile, worker_id).entries) == expected

@@ -240,7 +240,7 @@ async def test_a_token_that_one_makes_is_known_to_the_other_and_void_there_when_
     access = two.other.stage.scheduler.access
     assert access.authenticate(secret).user == "bob"
     void: list[int] = []
-    access.on_revoked(void.append)
+    access.on_changed(void.append)
     await two.one.stage.scheduler.access.revoke(ADA, token.token_id)
     await settled(lambda: bool(void))
     assert void == [token.token_id]

@@ -291,3 +291,22 @@ async def test_a_commit_holds_no_more_than_can_be_sent_soon(store: GatedStore) -
             await asyncio.sleep(0)
         await asyncio.gather(*answers)
     assert calls.groups == [[1, 2], [3, 4], [5]]
+
+
+async def test_small_items_go_ahead_of_large_ones_in_a_commit_of_their_own(store: GatedStore) -> None:
+    """What else came keeps its place behind the large ones: it may need them."""
+    calls = Calls()
+    create = replace(calls.verb("create"), weigh=lambda item: 100 if item >= 10 else 1, small=10)
+    claim = replace(calls.verb("claim"), rank=1)
+    async with running(store) as committer:
+        async with held_up(store, committer):
+            answers = [
+                *submit_all(committer, create, [10, 1]),
+                *submit_all(committer, claim, [5]),
+                *submit_all(committer, create, [2, 11]),
+            ]
+            await asyncio.sleep(0)
+        await asyncio.gather(*answers)
+        assert calls.groups == [[1, 2], [10, 11], [5]]
+        # One that held the others up, and these two.
+        assert store.commits == 3

@@ -13,7 +13,7 @@ import pytest
 from support.store_samples import NOW
 from towpath_server.core.records import AuditEvent
 from towpath_server.store.base import IntegrityViolation, Recorded, Store
-from towpath_server.store.sqlite import SqliteStore
+from towpath_server.store.sqlite import SqliteStore, restoring, snapshot
 
 HOSTILE = "a\x00b\r\n\x1b[1m\u202e\uffff"
 FIRST = AuditEvent(
@@ -113,6 +113,19 @@ def test_nobody_changes_them_by_hand_in_sqlite(tmp_path: Path) -> None:
             with suppress(sqlite3.IntegrityError):
                 other.execute("REPLACE INTO audit SELECT event_id, 0, 'x', '', '', 0, '', '', '{}' FROM audit")
         assert store.audit(Recorded(), 9) == [FIRST]
+
+
+def test_a_backup_that_is_restored_has_them_and_guards_them_too(tmp_path: Path) -> None:
+    first, copy, second = (tmp_path / name for name in ("first.db", "copy.db", "second.db"))
+    with closing(SqliteStore(first)) as store:
+        with store.transaction():
+            store.append_audit(EVENTS)
+        snapshot.take(first, copy)
+    restoring.put_back(copy, second)
+    with closing(SqliteStore(second)) as restored:
+        assert restored.audit(Recorded(), 9) == list(EVENTS[::-1])
+        with closing(sqlite3.connect(second, isolation_level=None)) as other:
+            _refused(other.execute, sqlite3.IntegrityError, BY_HAND)
 
 
 def test_nobody_changes_them_by_hand_in_postgresql() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.store_samples import NOW, WORKER, after, at, fill, job, lane
 from towpath_server.core.job import Job, JobState, Lease, Priority
 from towpath_server.core.records import Head
-from towpath_server.store.base import ByRequest, Count, Due, HeldBy, InLane, Matching, Query, Store
+from towpath_server.store.base import ByRequest, Count, Due, HeldBy, InLane, Matching, OwnedBy, Query, Store
 from towpath_server.store.memory import MemoryStore
 from towpath_server.store.sqlite import SqliteStore
 
@@ -209,3 +209,15 @@ def test_stores_find_what_the_model_finds(
         assert other.count(matching) == model.count(matching)
     assert other.lanes() == model.lanes()
     other.close()
+
+
+def test_jobs_are_found_by_those_whose_they_are(store: Store) -> None:
+    bob, evil = lane(2, user="bob"), lane(3, tenant="evil")
+    fill(store, [job(1), job(2, S.SUCCEEDED), job(3, of=bob), job(4, of=evil)], [lane(), bob, evil])
+    assert found(store, OwnedBy((2, 1, 1, 3, 4, 5), "acme")) == [1, 2, 3]
+    assert found(store, OwnedBy((3, 2, 1), "acme", "ann")) == [1, 2]
+    assert found(store, OwnedBy((1, 3, 4), "evil", "ann")) == [4]
+    assert found(store, OwnedBy((1, 3), "acme", "")) == []
+    assert found(store, OwnedBy((), "acme")) == []
+    with store.transaction():
+        assert found(store, OwnedBy((3, 4), "acme", "bob")) == [3]

@@ -15,7 +15,7 @@ from support.store_samples import NOW, definition, fill, job, lane
 from towpath_server.core.errors import InvalidArgument, StoreUnavailable
 from towpath_server.core.job import JobState
 from towpath_server.core.records import LogChunk, Replica
-from towpath_server.store.base import Due, HeldBy, InLane, IntegrityViolation, Matching, Query
+from towpath_server.store.base import Due, HeldBy, InLane, IntegrityViolation, Matching, OwnedBy, Query
 from towpath_server.store.postgres import PostgresStore, finding, matching, statements
 from towpath_server.store.rows import Row
 from towpath_server.store.shared import Brief
@@ -218,6 +218,7 @@ def crowded() -> Iterator[str]:
         (Due(NOW), "jobs_due"),
         (Due(NOW, final=True), "jobs_due_final"),
         (HeldBy("nobody"), "jobs_held"),
+        (OwnedBy((1, 2), "acme", "u1"), "jobs_pkey"),
         (Matching(tenant="acme", changed_after=3990), "jobs_by_sequence"),
         (Matching(tenant="acme"), "definitions_"),
         (Matching(tenant="acme", user="u1"), "jobs_by_state"),

@@ -20,6 +20,7 @@ from towpath_server.store.base import (
     InLane,
     IntegrityViolation,
     Matching,
+    OwnedBy,
     Query,
 )
 from towpath_server.store.sqlite import SqliteStore
@@ -109,6 +110,8 @@ def plans(store: SqliteStore, call: Callable[[SqliteStore], object]) -> list[str
         InLane(1),
         Due(NOW),
         HeldBy("session"),
+        OwnedBy((1, 2), "acme"),
+        OwnedBy((1, 2), "acme", "ann"),
         Matching(tenant="acme"),
         Matching(tenant="acme", user="ann"),
         Matching(tenant="acme", states=(S.FAILED,)),

@@ -27,6 +27,7 @@ from towpath.v1 import (
 
 NEW_SECRET = "tok-secret-just-made"
 WORKER_ID = "wkr_0000000000001"
+TOKEN_ID = "tok_0000000000001"
 MODEL_ID = "mdl_0000000000001"
 NASTY = "name\x1b[31m\u202e\r\nsecond line"
 
@@ -76,6 +77,11 @@ class Rest(
         found.state = worker_pb2.WORKER_STATE_DRAINING
         return fleet_service_pb2.DrainWorkerResponse(worker=found)
 
+    def RemoveWorker(self, request: Any, context: Context) -> Any:
+        # The first came with a credential of its own.
+        revoked = TOKEN_ID if request.worker_id == WORKER_ID else ""
+        return fleet_service_pb2.RemoveWorkerResponse(revoked_token_id=revoked)
+
     def CreateToken(self, request: Any, context: Context) -> Any:
         return auth_service_pb2.CreateTokenResponse(token=token(request.name, request.role), secret=NEW_SECRET)
 
@@ -84,6 +90,17 @@ class Rest(
 
     def RevokeToken(self, request: Any, context: Context) -> Any:
         return auth_service_pb2.RevokeTokenResponse(token=token("first", auth_service_pb2.ROLE_ADMIN))
+
+    def RotateToken(self, request: Any, context: Context) -> Any:
+        return auth_service_pb2.RotateTokenResponse(token=token("mine", auth_service_pb2.ROLE_ADMIN), secret=NEW_SECRET)
+
+    def CreateEnrollmentToken(self, request: Any, context: Context) -> Any:
+        invited = token(request.name, auth_service_pb2.ROLE_ENROLLMENT)
+        invited.user, invited.share = request.user or "ada", request.share
+        return auth_service_pb2.CreateEnrollmentTokenResponse(token=invited, secret=NEW_SECRET)
+
+    def EnrollWorker(self, request: Any, context: Context) -> Any:
+        return unserved(context)
 
     def WhoAmI(self, request: Any, context: Context) -> Any:
         return auth_service_pb2.WhoAmIResponse(token=token("mine", auth_service_pb2.ROLE_ADMIN))
@@ -98,6 +115,30 @@ class Rest(
 
     def GetStats(self, request: Any, context: Context) -> Any:
         return admin_service_pb2.GetStatsResponse(worker_count=1, slot_count=4, free_slot_count=3)
+
+    def ListAuditEvents(self, request: Any, context: Context) -> Any:
+        events = [
+            admin_service_pb2.AuditEvent(
+                event_id=2,
+                action=request.action or "token.created",
+                tenant="default",
+                user=request.user or "ada",
+                origin="10.0.0.1:5",
+                subject=request.subject or NASTY,
+                details={"name": NASTY, "role": "worker", "empty": "", "sly": 'a" role=admin'},
+            ),
+            admin_service_pb2.AuditEvent(event_id=1, action="login.refused", origin=NASTY),
+        ]
+        return admin_service_pb2.ListAuditEventsResponse(events=events[: request.page_size])
+
+    def ListQuotas(self, request: Any, context: Context) -> Any:
+        return unserved(context)
+
+    def SetQuota(self, request: Any, context: Context) -> Any:
+        return unserved(context)
+
+    def DeleteQuota(self, request: Any, context: Context) -> Any:
+        return unserved(context)
 
     def CleanupJobs(self, request: Any, context: Context) -> Any:
         return unserved(context)
@@ -123,7 +164,7 @@ def worker() -> worker_pb2.Worker:
 
 def token(name: str, role: auth_service_pb2.Role.ValueType) -> auth_service_pb2.Token:
     """A token without its secret."""
-    return auth_service_pb2.Token(token_id="tok_0000000000001", name=name, user="ada", tenant="default", role=role)
+    return auth_service_pb2.Token(token_id=TOKEN_ID, name=name, user="ada", tenant="default", role=role)
 
 
 def train_result() -> job_pb2.TrainResult:

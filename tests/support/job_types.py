@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,13 @@ def shout(ctx: Context, lines: int) -> int:
     for number in range(lines):
         print(f"line {number}")
     return lines
+
+
+@handler("test.surroundings")
+def surroundings(ctx: Context) -> dict[str, str]:
+    """What a job finds in its own process: its environment, its command line, and what it was told."""
+    found = {f"environment {name}": value for name, value in os.environ.items()}
+    import resource
+
+    cores = resource.getrlimit(resource.RLIMIT_CORE)[0]
+    return found | {"bytes of a core": str(cores), "command line": " ".join(sys.orig_argv), "context": repr(ctx)}

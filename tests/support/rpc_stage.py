@@ -112,7 +112,7 @@ async def stage(
     if clock is not None:
         await scheduler.timers.stop()
     tokens = {}
-    for role in (Role.ADMIN, Role.SUBMITTER, Role.WORKER):
+    for role in Role:
         _, tokens[role] = await scheduler.access.issue("default", "admin", role.name.lower(), role)
     server = make_server(scheduler)
     await server.start()

@@ -51,6 +51,9 @@ SCALES: Mapping[str, tuple[int, str]] = {
     "TOWPATH_SOAK_CANCELS": (100, "cancels of jobs inside C"),
     "TOWPATH_SOAK_POLLS": (10_000, "polls that are parked at once"),
     "TOWPATH_SOAK_STORM": (5_000, "workers that come back at once"),
+    "TOWPATH_SOAK_FUZZ": (100_000, "broken requests"),
+    "TOWPATH_SOAK_SEQUENCES": (2_000, "sequences of reports by a hostile worker"),
+    "TOWPATH_SOAK_TABLES": (20_000, "broken tables and models"),
 }
 RESULTS = "TOWPATH_SOAK_JSON"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import os
 import signal
@@ -14,12 +15,12 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from towpath import settings as client
-from towpath_worker import log, portable
+from towpath_worker import log, options, orphans, portable
 from towpath_worker.process import StartFailed
 from towpath_worker.refusals import Refused
 from towpath_worker.runtime import Ready, run_worker
 from towpath_worker.settings import WorkerSettings, load
-from towpath_worker.state import StateFolderTaken
+from towpath_worker.state import JOB_LOG, StateFolderTaken
 
 EXIT_USAGE = 2
 EXIT_REFUSED = 3
@@ -46,10 +47,18 @@ def refuse_token(given: str | None) -> None:
 
 def main() -> None:
     """The console script."""
+    if sys.argv[1:2] == ["join"]:
+        from towpath_worker.join_command import app as join_app
+
+        del sys.argv[1]
+        join_app(prog_name="towpath-worker join")
     app(prog_name="towpath-worker")
 
 
-@app.command()
+# The flags and the configuration file.
+Given = tuple[dict[str, Any], Path | None]
+
+
 def run(
     server: Annotated[
         str | None,
@@ -105,20 +114,36 @@ def run(
         Path | None,
         typer.Option("--tls-ca", metavar="FILE", help="PEM certificates to trust in place of the system's."),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", metavar="FILE", help="This worker's certificate, where the scheduler asks for one."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The key of --tls-cert.")] = None,
     max_tasks_per_child: Annotated[
         int | None,
         typer.Option("--max-tasks-per-child", help="Jobs after which a child process is replaced. Default 10000."),
     ] = None,
+    share: options.Share = None,
+    max_memory: options.MaxMemory = None,
+    max_cpu_time: options.MaxCpuTime = None,
+    max_open_files: options.MaxOpenFiles = None,
+    max_disk: options.MaxDisk = None,
+    max_processes: options.MaxProcesses = None,
+    max_table_bytes: options.MaxTableBytes = None,
+    max_table_rows: options.MaxTableRows = None,
+    max_table_columns: options.MaxTableColumns = None,
+    max_table_cells: options.MaxTableCells = None,
     run_once: Annotated[bool, typer.Option("--run-once", help="Wait for one job, run it, and stop.")] = False,
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="TOML file with these settings.")
     ] = None,
     log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
     token: Annotated[str | None, typer.Option("--token", hidden=True, callback=refuse_token)] = None,
-) -> None:
+) -> Given:
     """Run a scheduler's jobs on this machine. Nothing ever connects to it: the worker calls the scheduler.
 
-    The token comes from TOWPATH_TOKEN, a file, the configuration file or a prompt. Every option can also be set as
+    `towpath-worker join HOST:PORT` brings a machine in that was invited. The token is that of TOWPATH_TOKEN, of a file
+    or the configuration file, what this worker got when it joined, or asked for. Every option can also be set as
     TOWPATH_WORKER_<NAME> in the environment. Ctrl-C or SIGTERM once: finish what runs, then stop; twice: give it back.
     """
     flags: dict[str, Any] = {
@@ -134,11 +159,27 @@ def run(
         "token_file": token_file,
         "insecure": insecure or None,
         "tls_ca": tls_ca,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
         "max_tasks_per_child": max_tasks_per_child,
+        "share": share,
+        "max_memory": max_memory,
+        "max_cpu_time": max_cpu_time,
+        "max_open_files": max_open_files,
+        "max_disk": max_disk,
+        "max_processes": max_processes,
+        "max_table_bytes": max_table_bytes,
+        "max_table_rows": max_table_rows,
+        "max_table_columns": max_table_columns,
+        "max_table_cells": max_table_cells,
         "run_once": run_once or None,
         "log_level": log_level,
     }
-    settings = with_token(read_settings(flags, config))
+    return flags, config
+
+
+def begin(settings: WorkerSettings) -> NoReturn:
+    """Runs the worker; its end is the program's."""
     log.to_stderr(settings.log_level)
     try:
         code = run_loop(settings)
@@ -149,6 +190,13 @@ def run(
     except (StartFailed, ValueError, OSError) as error:
         fail(str(error))
     raise typer.Exit(code)
+
+
+@app.command()
+@functools.wraps(run)
+def start(**given: Any) -> None:
+    """As `run` says, which has the options."""
+    begin(with_token(read_settings(*run(**given))))
 
 
 def run_loop(settings: WorkerSettings) -> int:
@@ -162,6 +210,7 @@ def run_loop(settings: WorkerSettings) -> int:
 
 async def serve(settings: WorkerSettings) -> int:
     """Runs the worker; the first signal drains it, the second releases what it runs."""
+    orphans.adopt()
     stop, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -182,7 +231,7 @@ async def serve(settings: WorkerSettings) -> int:
 def say(words: str) -> None:
     """Print, though whoever read this may be gone: that must keep no program from starting or stopping well."""
     try:
-        print(words, flush=True)
+        print("\n".join(map(log.visible, words.split("\n"))), flush=True)
     except OSError:
         # What could not be written would be tried again at the exit, and fail it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -197,15 +246,16 @@ def greet(settings: WorkerSettings, ready: Ready) -> None:
         f"  slots        {ready.slots}",
         f"  data         {folders}",
         f"  models       {settings.state_dir.expanduser().resolve() / 'models'}",
+        f"  what ran     {settings.state_dir.expanduser().resolve() / JOB_LOG}",
         "Next, in another terminal:  towpath workers list   or   towpath train --help",
     ]
     say("\n".join(lines))
 
 
-def read_settings(flags: dict[str, Any], config: Path | None) -> WorkerSettings:
+def read_settings(flags: dict[str, Any], config: Path | None, *, with_token: bool = True) -> WorkerSettings:
     """The settings; an error of the user ends the program with a sentence for each."""
     try:
-        return load(flags, config)
+        return load(flags, config, with_token=with_token)
     except ValidationError as error:
         fail("\n".join(f"{flag(one['loc'])}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()))
     except (ValueError, OSError) as error:
@@ -223,7 +273,10 @@ def with_token(settings: WorkerSettings) -> WorkerSettings:
     if settings.token is not None:
         return settings
     if not sys.stdin.isatty():
-        fail("No token. Set TOWPATH_TOKEN, or name a file that holds it with --token-file.")
+        fail(
+            "No token. Join with an invitation: towpath-worker join HOST:PORT. Or set TOWPATH_TOKEN, or name a file "
+            "that holds it with --token-file."
+        )
     try:
         given = client.checked(typer.prompt("Token", hide_input=True), "The token")
     except ValueError as error:
@@ -233,5 +286,5 @@ def with_token(settings: WorkerSettings) -> WorkerSettings:
 
 def fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
     """Ends the program with a message on standard error."""
-    typer.echo(f"towpath-worker: {message}", err=True)
+    typer.echo("\n".join(map(log.visible, f"towpath-worker: {message}".split("\n"))), err=True)
     raise typer.Exit(code)

@@ -28,6 +28,33 @@ def is_final(error: grpc.aio.AioRpcError) -> bool:
     return error.code() in FINAL_CODES
 
 
+def is_denied(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the scheduler does not take this worker's token."""
+    return error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+class Denials:
+    """How often in a row the scheduler at this address has not taken the token.
+
+    Once is no proof: a call that went on may have ended with the token's secret of before, which another one follows.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._denied = False
+
+    def note(self, error: grpc.aio.AioRpcError) -> None:
+        """A call has failed. Raises Refused at the second time."""
+        denied = is_denied(error)
+        if denied and self._denied:
+            raise Refused(explain(error, self._address)) from None
+        self._denied = denied
+
+    def clear(self) -> None:
+        """One has not."""
+        self._denied = False
+
+
 def session_is_over(error: grpc.aio.AioRpcError) -> bool:
     """Whether the worker must register again."""
     return error.code() is grpc.StatusCode.FAILED_PRECONDITION and reason(error) in ("SESSION_UNKNOWN", "")
@@ -57,9 +84,13 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> str:
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
             return (
-                f"The scheduler at {address} does not take this token. Make one with "
-                f"`towpath tokens create --role worker`, and give it in TOWPATH_TOKEN or --token-file. It said: {said}"
+                f"The scheduler at {address} does not take this token: it was revoked, has ended, or never was one. "
+                "Ask for an invitation (`towpath workers invite`) and join again: `towpath-worker join HOST:PORT`. "
+                f"It said: {said}"
             )
+        case grpc.StatusCode.PERMISSION_DENIED if reason(error) == "FORBIDDEN":
+            # It runs jobs, but not as it asked to.
+            return f"The scheduler at {address} refused: {said}"
         case grpc.StatusCode.PERMISSION_DENIED:
             return f"This token may not run jobs at {address}: it needs the role worker or admin. It said: {said}"
         case grpc.StatusCode.UNIMPLEMENTED:

@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from towpath import AsyncClient
 from towpath._async.failover import AsyncDial
-from towpath_worker import machine, registry
+from towpath.bearer import Secret
+from towpath_worker import credential, machine, registry
 from towpath_worker.executor import Executor
+from towpath_worker.job_log import JobLog
 from towpath_worker.outbox import Outbox
 from towpath_worker.plan import Plan
 from towpath_worker.process import StartFailed
+from towpath_worker.renewal import Renewal
 from towpath_worker.settings import WorkerSettings
 from towpath_worker.spool import Spool
 from towpath_worker.state import StateFolder
@@ -51,10 +55,12 @@ async def run_worker(
         work=state.work,
         threads=max(1, machine.cores() // settings.slots),
         mark=state.mark,
+        limits=settings.limits(),
     )
-    token = settings.token.get_secret_value() if settings.token else None
+    token = Secret(settings.token.get_secret_value()) if settings.token else None
     executor = Executor(plan, slots=settings.slots, max_tasks_per_child=settings.max_tasks_per_child)
     outbox = Outbox(Spool(state.spool))
+    job_log = JobLog(state.job_log)
     try:
         served = await executor.start()
         if served.inline:
@@ -67,13 +73,26 @@ async def run_worker(
             outbox,
             served,
             plan,
-            connect=AsyncDial(settings.server, token, insecure=settings.insecure, tls_ca=settings.tls_ca).open,
+            job_log,
+            connect=AsyncDial(
+                settings.server,
+                token,
+                insecure=settings.insecure,
+                tls_ca=settings.tls_ca,
+                tls_cert=settings.tls_cert,
+                tls_key=settings.tls_key,
+            ).open,
             on_ready=lambda worker_id: on_ready(Ready(worker_id, served.types, slots)),
         )
-        async with _when(stop, supervisor.drain), _when(release, supervisor.release):
+        async with (
+            _renewing(settings, token),
+            _when(stop, supervisor.drain),
+            _when(release, supervisor.release),
+        ):
             await supervisor.run()
     finally:
         await executor.close()
+        job_log.close()
         outbox.close()
         state.close()
     return 0
@@ -87,6 +106,35 @@ def _load_here(plan: Plan) -> None:
         registry.load(plan.modules, plan.allow)
     except registry.Unservable as error:
         raise StartFailed(str(error)) from None
+
+
+@contextlib.asynccontextmanager
+async def _renewing(settings: WorkerSettings, token: Secret | None) -> AsyncIterator[None]:
+    """Keeps the credential alive that this worker got when it joined, if that is its token."""
+    kept = None
+    # Where the token came from elsewhere, what is wrong with it does not matter.
+    with contextlib.suppress(credential.CredentialUnusable):
+        kept = credential.find(settings.state_dir)
+    if token is None or kept is None or token.token != kept.secret:
+        yield
+        return
+
+    def connect(secret: str) -> AsyncClient:
+        return AsyncClient(
+            settings.server,
+            secret,
+            insecure=settings.insecure,
+            tls_ca=settings.tls_ca,
+            tls_cert=settings.tls_cert,
+            tls_key=settings.tls_key,
+        )
+
+    renewing = asyncio.create_task(Renewal(settings.state_dir, kept, token, connect).run())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -14,11 +14,12 @@ import grpc.aio
 from towpath import settings, statuses
 from towpath.v1 import model_pb2, worker_pb2, worker_service_pb2
 from towpath_worker import failpoints, refusals
+from towpath_worker.admission import Identity
 from towpath_worker.backoff import Backoff
 from towpath_worker.connections import Connections, Registration
 from towpath_worker.log import logger
 from towpath_worker.outbox import Outbox
-from towpath_worker.refusals import Refused
+from towpath_worker.refusals import Denials, Refused
 from towpath_worker.reports import Key
 
 log = logger("towpath.worker")
@@ -34,7 +35,7 @@ class Owner(Protocol):
 
     async def introduce(self) -> worker_service_pb2.RegisterWorkerRequest: ...
 
-    def accepted(self, registration: Registration) -> None: ...
+    def accepted(self, registration: Registration, identity: Identity | None) -> None: ...
 
     async def settle(self, outcomes: Mapping[Key, bool]) -> None: ...
 
@@ -66,14 +67,17 @@ class Session:
         self._stream: object | None = None
 
     async def registered(self) -> Registration:
-        """The present registration; registers first where there is none. Refused if that cannot work at the start."""
+        """The present registration; registers first where there is none.
+
+        Refused if that cannot work at the start, or if the token is none any more.
+        """
         async with self._registering:
             backoff = Backoff()
             while self._registration is None:
                 try:
                     await self._register()
                 except grpc.aio.AioRpcError as error:
-                    if refusals.is_final(error) and not self._was_registered:
+                    if refusals.is_final(error) and (not self._was_registered or refusals.is_denied(error)):
                         raise Refused(refusals.explain(error, self._address)) from None
                     self._warn("not registered", error)
                     await backoff.wait(self._retry_after(error))
@@ -83,6 +87,7 @@ class Session:
         """Polls until there is an answer. A poll whose answer was lost is repeated under the same poll_id."""
         backoff = Backoff()
         registration: Registration | None = None
+        denials = Denials(self._address)
         request = worker_service_pb2.LeaseJobsRequest()
         while True:
             current = await self.registered()
@@ -100,6 +105,7 @@ class Session:
                 if refusals.session_is_over(error):
                     self._forget(current)
                     continue
+                denials.note(error)
                 self._warn("poll failed", error)
                 await backoff.wait(self._retry_after(error))
             else:
@@ -108,12 +114,14 @@ class Session:
     async def keep_reporting(self) -> None:
         """Keeps a report stream open, until cancelled."""
         backoff = Backoff()
+        denials = Denials(self._address)
         while True:
             registration = await self.registered()
             try:
                 heard = await self._report(registration)
             except grpc.aio.AioRpcError as error:
                 heard = False
+                denials.note(error)
                 if refusals.session_is_over(error):
                     self._forget(registration)
                 elif error.code() is grpc.StatusCode.INVALID_ARGUMENT:
@@ -121,6 +129,7 @@ class Session:
                 self._warn("report stream broke", error)
                 await backoff.wait(self._retry_after(error))
             else:
+                denials.clear()
                 if heard:
                     backoff.reset()
                 if self._registration is registration:
@@ -159,12 +168,13 @@ class Session:
         held = self._owner.held() | self._outbox.held()
         request.held_leases.extend(_held(held))
         answer = await self._connections.calls.RegisterWorker(request, timeout=CALL_TIMEOUT)
+        identity = None if self._was_registered else await self._connections.identity()
         self._outbox.renumber()
         self._registration = Registration.of(answer)
         self._connections.recall()
         log.info("registered", worker=answer.worker_id, held=len(held), again=self._was_registered)
         self._was_registered = True
-        self._owner.accepted(self._registration)
+        self._owner.accepted(self._registration, identity)
 
     async def _report(self, registration: Registration) -> bool:
         """One stream, until it ends; whether the scheduler said anything on it."""

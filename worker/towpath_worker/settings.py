@@ -6,10 +6,10 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -19,14 +19,21 @@ from pydantic_settings import (
 )
 
 from towpath import settings as client
-from towpath_worker import machine
+from towpath.tls import TlsFiles
+from towpath_worker import credential, limits, machine
+from towpath_worker.caps import Caps
 from towpath_worker.handler import JOB_TYPE_PATTERN
+from towpath_worker.limits import Limits
 from towpath_worker.paths import Folders
 
 if TYPE_CHECKING:
     from towpath_worker.state import StateFolder
 
 MAX_DEFAULT_SLOTS = 4
+DEFAULT_CAPS = Caps()
+
+#: A number of bytes, also as 512M or 8G.
+Size = Annotated[int, BeforeValidator(limits.size)]
 
 
 def default_slots() -> int:
@@ -54,6 +61,8 @@ class WorkerSettings(BaseModel):
     token_file: Path | None = None
     insecure: bool = False
     tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     name: str = Field(default_factory=lambda: platform.node()[:100], max_length=100)
     slots: int = Field(default_factory=default_slots, ge=1, le=4096)
     #: In place of `slots` where all job types served are inline.
@@ -64,10 +73,31 @@ class WorkerSettings(BaseModel):
     state_dir: Path = Field(default_factory=default_state_dir)
     labels: Annotated[dict[str, str], NoDecode] = {}
     max_tasks_per_child: int = Field(default=10_000, ge=1)
+    #: Whose jobs it runs: its own user's, or those of its whole tenant.
+    share: str = Field(default="user", pattern="^(user|tenant)$")
+    #: A child process takes most of the least of it before it has begun.
+    max_memory: Size | None = Field(default=None, ge=64 * machine.MIB)
+    max_cpu_time: float | None = Field(default=None, gt=0)
+    #: A child process needs some for itself.
+    max_open_files: int | None = Field(default=None, ge=64)
+    max_disk: Size | None = Field(default=None, ge=machine.MIB)
+    max_processes: int = Field(default=limits.DEFAULT_PROCESSES, ge=1)
+    max_table_bytes: Size = DEFAULT_CAPS.max_bytes
+    max_table_rows: int = Field(default=DEFAULT_CAPS.max_rows, ge=1)
+    max_table_columns: int = Field(default=DEFAULT_CAPS.max_columns, ge=1)
+    max_table_cells: int = Field(default=DEFAULT_CAPS.max_cells, ge=1)
     run_once: bool = False
     #: Seconds that a stopping worker waits for the last acks. What is not acked waits on disk for its next start.
     last_words: float = Field(default=5.0, ge=0)
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("give --tls-cert and --tls-key together")
+        if self.insecure and (self.tls_ca or self.tls_cert):
+            raise ValueError("give --insecure for plain text, or --tls-ca and --tls-cert for TLS, not both")
+        return self
 
     @field_validator("server")
     @classmethod
@@ -112,7 +142,18 @@ class WorkerSettings(BaseModel):
 
     def folders(self, state: StateFolder) -> Folders:
         """What jobs may read and write."""
-        return Folders(data=self.data_dirs, models=state.models, results=state.results)
+        caps = Caps(self.max_table_bytes, self.max_table_rows, self.max_table_columns, self.max_table_cells)
+        return Folders(
+            data=self.data_dirs,
+            models=state.models,
+            results=state.results,
+            private=(state.root, config_path().parent),
+            caps=caps,
+        )
+
+    def limits(self) -> Limits:
+        """What one job may use."""
+        return Limits(self.max_memory, self.max_cpu_time, self.max_open_files, self.max_disk, self.max_processes)
 
 
 class _Sourced(WorkerSettings, BaseSettings):
@@ -130,7 +171,7 @@ class _Sourced(WorkerSettings, BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
 
-def load(flags: Mapping[str, Any], config: Path | None = None) -> WorkerSettings:
+def load(flags: Mapping[str, Any], config: Path | None = None, *, with_token: bool = True) -> WorkerSettings:
     """Settings from flags (those not None), environment, TOML file and defaults; the token too, if it is anywhere.
 
     Raises ValueError that says what is wrong with which of them.
@@ -145,15 +186,32 @@ def load(flags: Mapping[str, Any], config: Path | None = None) -> WorkerSettings
     given = {name: value for name, value in flags.items() if value not in (None, (), [])}
     if "server" not in given and (address := os.environ.get(client.ADDRESS_VARIABLE)):
         given["server"] = address
-    sourced = Sourced(**given)
-    return sourced.model_copy(update={"token": _token(sourced, flagged="token_file" in given)})
+    sourced = _with_tls(Sourced(**given))
+    return _with_token(sourced, flagged="token_file" in given) if with_token else sourced
 
 
-def _token(sourced: WorkerSettings, *, flagged: bool) -> SecretStr | None:
+def _with_tls(sourced: _Sourced) -> WorkerSettings:
+    """With what all of a user's clients read from the environment, where the worker was told nothing of its own."""
+    found = TlsFiles.of(sourced.tls_ca, sourced.tls_cert, sourced.tls_key, insecure=sourced.insecure)
+    return sourced.model_copy(update={"tls_ca": found.ca, "tls_cert": found.cert, "tls_key": found.key})
+
+
+def _with_token(sourced: WorkerSettings, *, flagged: bool) -> WorkerSettings:
+    """With the token that was named, or the credential of this worker, or the user's own token: the first there is."""
+    found = _named_token(sourced, flagged=flagged)
+    if found is None and (kept := credential.find(sourced.state_dir)) is not None:
+        server = sourced.server if "server" in sourced.model_fields_set else kept.server
+        secret = kept.secret_for(server, sourced.state_dir)
+        return sourced.model_copy(update={"server": server, "token": SecretStr(secret)})
+    found = found or client.token()
+    return sourced.model_copy(update={"token": SecretStr(found) if found else None})
+
+
+def _named_token(sourced: WorkerSettings, *, flagged: bool) -> str | None:
     file = sourced.token_file
     in_environment = client.TOKEN_VARIABLE in os.environ or client.TOKEN_FILE_VARIABLE in os.environ
     if file is not None and (flagged or not (in_environment or sourced.token)):
-        return SecretStr(client.read_token(file.expanduser()))
-    in_file = sourced.token.get_secret_value() if sourced.token is not None and not in_environment else None
-    found = client.token(in_file)
-    return SecretStr(found) if found else None
+        return client.read_token(file.expanduser())
+    if in_environment:
+        return client.token()
+    return client.token(sourced.token.get_secret_value()) if sourced.token is not None else None

@@ -15,6 +15,8 @@ from towpath._async.fleet import AsyncFleetCalls
 from towpath._async.handle import AsyncJobHandle
 from towpath._async.jobs import AsyncJobCalls
 from towpath._async.mapping import map_jobs
+from towpath._async.quotas import AsyncQuotaCalls
+from towpath._async.tokens import AsyncTokenCalls
 from towpath.coalescing import AsyncCoalescer
 from towpath.enums import TaskType
 from towpath.options import JobOptions, SubmitOptions
@@ -22,14 +24,16 @@ from towpath.tables import TableLike
 from towpath.v1 import job_pb2
 
 
-class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
+class AsyncClient(AsyncJobCalls, AsyncFleetCalls, AsyncTokenCalls, AsyncQuotaCalls):
     """Submits jobs to a scheduler and looks after them.
 
     `address` is `host:port` (default TOWPATH_ADDRESS, else 127.0.0.1:7070), or those of several replicas of one
     scheduler, as in `a:7070,b:7070`: it talks to one of them and goes on at another when that one fails. `token` by
     default TOWPATH_TOKEN, the file that TOWPATH_TOKEN_FILE names, or the one that a scheduler on this machine wrote.
     Any other machine is reached by TLS, with the system's certificates or `tls_ca`, unless `insecure` allows plain
-    text. `timeout` in seconds bounds each call with its retries; waiting for jobs has timeouts of its own.
+    text; `tls_cert` and `tls_key` are for a scheduler that asks its clients for certificates. All three are PEM files,
+    by default those in TOWPATH_TLS_CA, TOWPATH_TLS_CERT and TOWPATH_TLS_KEY; any of them means TLS. `timeout` in
+    seconds bounds each call with its retries; waiting for jobs has timeouts of its own.
     """
 
     def __init__(
@@ -39,9 +43,19 @@ class AsyncClient(AsyncJobCalls, AsyncFleetCalls):
         *,
         insecure: bool = False,
         tls_ca: str | Path | None = None,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._connection = AsyncConnection(address, token, insecure=insecure, tls_ca=tls_ca, timeout=timeout)
+        self._connection = AsyncConnection(
+            address,
+            token,
+            insecure=insecure,
+            tls_ca=tls_ca,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            timeout=timeout,
+        )
         self._coalescer = AsyncCoalescer(partial(create_each, self._connection))
 
     def __repr__(self) -> str:

@@ -15,8 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from towpath import retrying, settings, statuses
 from towpath._async.failover import AsyncDial
+from towpath.bearer import Secret
 from towpath.errors import InvalidArgument, TowpathError
 from towpath.retrying import Backoff, Deadline
+from towpath.tls import TlsFiles
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
 from towpath.v1.auth_service_pb2 import WhoAmIRequest
 from towpath.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -59,7 +61,15 @@ class AsyncConnection:
     """Opens its channel at the first call, so that it may be made outside of the event loop that uses it."""
 
     def __init__(
-        self, address: str | None, token: str | None, *, insecure: bool, tls_ca: str | Path | None, timeout: float
+        self,
+        address: str | None,
+        token: str | None,
+        *,
+        insecure: bool,
+        tls_ca: str | Path | None,
+        timeout: float,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
     ) -> None:
         if timeout <= 0:
             raise InvalidArgument("timeout must be more than 0 seconds.")
@@ -67,10 +77,13 @@ class AsyncConnection:
         #: As errors name it.
         self.place = settings.spoken(self.address)
         self.timeout = timeout
-        self._token = settings.token(token)
+        found = settings.token(token)
+        self._token = None if found is None else Secret(found)
         self._insecure = insecure
-        self._tls_ca = None if tls_ca is None else Path(tls_ca)
-        self._dial = AsyncDial(self.address, self._token, insecure=insecure, tls_ca=self._tls_ca)
+        self._tls = tls = TlsFiles.of(tls_ca, tls_cert, tls_key, insecure=insecure)
+        self._dial = AsyncDial(
+            self.address, self._token, insecure=insecure, tls_ca=tls.ca, tls_cert=tls.cert, tls_key=tls.key
+        )
         self._lock = threading.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._stubs: AsyncStubs | None = None
@@ -106,8 +119,19 @@ class AsyncConnection:
     def sibling(self) -> AsyncConnection:
         """Another connection to the same scheduler, with a channel of its own."""
         return AsyncConnection(
-            self.address, self._token, insecure=self._insecure, tls_ca=self._tls_ca, timeout=self.timeout
+            self.address,
+            None if self._token is None else self._token.token,
+            insecure=self._insecure,
+            tls_ca=self._tls.ca,
+            tls_cert=self._tls.cert,
+            tls_key=self._tls.key,
+            timeout=self.timeout,
         )
+
+    def use_token(self, token: str) -> None:
+        """From the next call on this one is sent."""
+        if self._token is not None:
+            self._token.token = token
 
     async def close(self) -> None:
         """Ends all calls and closes the channel."""

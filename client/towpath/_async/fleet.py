@@ -1,14 +1,14 @@
-"""Calls on queues, workers, models, tokens and the scheduler itself."""
+"""Calls on queues, workers, models and the scheduler itself."""
 
 from __future__ import annotations
 
 from towpath._async.calls import AsyncCalls
-from towpath.enums import Role, TaskType
-from towpath.fleet import Model, Queue, ServerInfo, ServerStats, Token, Worker
+from towpath.enums import TaskType
+from towpath.fleet import AuditEvent, Model, Queue, ServerInfo, ServerStats, Worker
 from towpath.options import Seconds
 from towpath.requests import task_type_number
 from towpath.types import Job
-from towpath.v1 import admin_service_pb2, auth_service_pb2, fleet_service_pb2, model_service_pb2, queue_service_pb2
+from towpath.v1 import admin_service_pb2, fleet_service_pb2, model_service_pb2, queue_service_pb2
 from towpath.values import to_duration
 
 
@@ -46,7 +46,7 @@ class AsyncFleetCalls(AsyncCalls):
         return Queue.from_proto((await self._connection.call(self._stubs.queues.ResumeQueue, request)).queue)
 
     async def workers(self, *, include_offline: bool = False) -> list[Worker]:
-        """The caller's workers; an admin sees all of the tenant."""
+        """The workers that the caller may use: its own and those shared with its tenant; an admin sees all of these."""
         request = fleet_service_pb2.ListWorkersRequest(include_offline=include_offline)
         pages = self._connection.pages(self._stubs.fleet.ListWorkers, request)
         return [Worker.from_proto(worker) async for page in pages for worker in page.workers]
@@ -60,6 +60,15 @@ class AsyncFleetCalls(AsyncCalls):
         """Lets a worker finish what it runs and then stop."""
         request = fleet_service_pb2.DrainWorkerRequest(worker_id=worker_id)
         return Worker.from_proto((await self._connection.call(self._stubs.fleet.DrainWorker, request)).worker)
+
+    async def remove_worker(self, worker_id: str) -> str:
+        """Forgets a worker: what it runs goes to others, and its models are not known any more.
+
+        Returns the id of the credential that was revoked with it, so that it does not come back; empty where the worker
+        came with a token that others use too.
+        """
+        request = fleet_service_pb2.RemoveWorkerRequest(worker_id=worker_id)
+        return (await self._connection.call(self._stubs.fleet.RemoveWorker, request)).revoked_token_id
 
     async def models(
         self,
@@ -84,35 +93,6 @@ class AsyncFleetCalls(AsyncCalls):
         request = model_service_pb2.GetModelRequest(model=model)
         return Model.from_proto((await self._connection.call(self._stubs.models.GetModel, request)).model)
 
-    async def create_token(
-        self, name: str, role: str | Role, *, user: str = "", ttl: Seconds | None = None
-    ) -> tuple[Token, str]:
-        """A new token and its secret, which is shown this once. `ttl` in seconds; None: until it is revoked."""
-        request = auth_service_pb2.CreateTokenRequest(
-            name=name, user=user, role=auth_service_pb2.Role.Value(Role.parse(role).wire_name)
-        )
-        if ttl is not None:
-            request.ttl.CopyFrom(to_duration(ttl, "ttl"))
-        await self._connection.find()
-        # No second try by itself: it would leave a token that nobody knows of.
-        response = await self._connection.call(self._stubs.auth.CreateToken, request, retry=False)
-        return Token.from_proto(response.token), response.secret
-
-    async def tokens(self) -> list[Token]:
-        """Tokens, without their secrets."""
-        pages = self._connection.pages(self._stubs.auth.ListTokens, auth_service_pb2.ListTokensRequest())
-        return [Token.from_proto(token) async for page in pages for token in page.tokens]
-
-    async def revoke_token(self, token_id: str) -> Token:
-        """Makes a token void at once."""
-        request = auth_service_pb2.RevokeTokenRequest(token_id=token_id)
-        return Token.from_proto((await self._connection.call(self._stubs.auth.RevokeToken, request)).token)
-
-    async def whoami(self) -> Token:
-        """The token that this client carries."""
-        request = auth_service_pb2.WhoAmIRequest()
-        return Token.from_proto((await self._connection.call(self._stubs.auth.WhoAmI, request)).token)
-
     async def server_info(self) -> ServerInfo:
         """Which scheduler this is."""
         request = admin_service_pb2.GetServerInfoRequest()
@@ -124,6 +104,21 @@ class AsyncFleetCalls(AsyncCalls):
         request = admin_service_pb2.GetStatsRequest()
         response = await self._connection.call(self._stubs.admin.GetStats, request)
         return ServerStats.from_proto(response)
+
+    async def audit(self, *, action: str = "", user: str = "", subject: str = "", limit: int = 100) -> list[AuditEvent]:
+        """Who did what, the newest first, at most `limit` events; for admins.
+
+        `action` as `job.cancelled`, or `token.` for all that begin so; `subject` is the id of what it was done to.
+        """
+        request = admin_service_pb2.ListAuditEventsRequest(
+            action=action, user=user, subject=subject, page_size=min(max(limit, 1), 1000)
+        )
+        found: list[AuditEvent] = []
+        async for page in self._connection.pages(self._stubs.admin.ListAuditEvents, request):
+            found.extend(map(AuditEvent.from_proto, page.events))
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     async def cleanup(self, min_age: Seconds | None = None) -> int:
         """Deletes final jobs, only those final for `min_age` seconds where it is given; returns how many."""

@@ -15,8 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from towpath import retrying, settings, statuses
 from towpath._sync.failover import Dial
+from towpath.bearer import Secret
 from towpath.errors import InvalidArgument, TowpathError
 from towpath.retrying import Backoff, Deadline
+from towpath.tls import TlsFiles
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
 from towpath.v1.auth_service_pb2 import WhoAmIRequest
 from towpath.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -51,7 +53,15 @@ class Connection:
     """Opens its channel at the first call."""
 
     def __init__(
-        self, address: str | None, token: str | None, *, insecure: bool, tls_ca: str | Path | None, timeout: float
+        self,
+        address: str | None,
+        token: str | None,
+        *,
+        insecure: bool,
+        tls_ca: str | Path | None,
+        timeout: float,
+        tls_cert: str | Path | None = None,
+        tls_key: str | Path | None = None,
     ) -> None:
         if timeout <= 0:
             raise InvalidArgument("timeout must be more than 0 seconds.")
@@ -59,10 +69,13 @@ class Connection:
         #: As errors name it.
         self.place = settings.spoken(self.address)
         self.timeout = timeout
-        self._token = settings.token(token)
+        found = settings.token(token)
+        self._token = None if found is None else Secret(found)
         self._insecure = insecure
-        self._tls_ca = None if tls_ca is None else Path(tls_ca)
-        self._dial = Dial(self.address, self._token, insecure=insecure, tls_ca=self._tls_ca)
+        self._tls = tls = TlsFiles.of(tls_ca, tls_cert, tls_key, insecure=insecure)
+        self._dial = Dial(
+            self.address, self._token, insecure=insecure, tls_ca=tls.ca, tls_cert=tls.cert, tls_key=tls.key
+        )
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stubs: Stubs | None = None
@@ -98,8 +111,19 @@ class Connection:
     def sibling(self) -> Connection:
         """Another connection to the same scheduler, with a channel of its own."""
         return Connection(
-            self.address, self._token, insecure=self._insecure, tls_ca=self._tls_ca, timeout=self.timeout
+            self.address,
+            None if self._token is None else self._token.token,
+            insecure=self._insecure,
+            tls_ca=self._tls.ca,
+            tls_cert=self._tls.cert,
+            tls_key=self._tls.key,
+            timeout=self.timeout,
         )
+
+    def use_token(self, token: str) -> None:
+        """From the next call on this one is sent."""
+        if self._token is not None:
+            self._token.token = token
 
     def close(self) -> None:
         """Ends all calls and closes the channel."""

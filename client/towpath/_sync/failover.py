@@ -12,30 +12,45 @@ from typing import Any, cast
 import grpc
 
 from towpath import channel, settings
+from towpath.bearer import Secret
 from towpath.errors import InvalidArgument
-from towpath.replicas import Replicas, Turn
+from towpath.replicas import Renewal, Replicas, Turn, Turns
+from towpath.tls import TlsFiles, TlsSource
 
 
 class Dial:
     """Opens channels to a scheduler. Where it has several addresses, all of them stay at one replica together."""
 
-    def __init__(self, address: str, token: str | None, *, insecure: bool, tls_ca: Path | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str | Secret | None,
+        *,
+        insecure: bool,
+        tls_ca: Path | None = None,
+        tls_cert: Path | None = None,
+        tls_key: Path | None = None,
+    ) -> None:
         self._address = address
         self._token = token
-        self._insecure = insecure
-        self._tls_ca = tls_ca
+        self._tls = TlsSource(TlsFiles(tls_ca, tls_cert, tls_key), insecure)
         addresses = settings.addresses(address)
         self.replicas = Replicas(addresses) if len(addresses) > 1 else None
 
     def open(self) -> grpc.Channel:
         """A channel. Each address keeps its own rule of TLS, and its own name."""
-        if self.replicas is None:
+        if self.replicas is not None:
+            turns: Turns = self.replicas
+        elif self._tls.files.all:
+            # A channel keeps the certificates that it was made with.
+            turns = Renewal(self._address, lambda: self._tls.is_stale)
+        else:
             return self._open_to(self._address, channel.ALONE)
         # All that stubs ask of a channel.
-        return cast("grpc.Channel", Failover(self.replicas, self._open_to))
+        return cast("grpc.Channel", Failover(turns, self._open_to))
 
     def _open_to(self, address: str, pace: channel.Pace) -> grpc.Channel:
-        return channel.sync_channel(address, self._token, insecure=self._insecure, tls_ca=self._tls_ca, pace=pace)
+        return channel.sync_channel(address, self._token, tls=self._tls, pace=pace)
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +65,7 @@ class Link:
 class Failover:
     """Stands where stubs want a channel. What is under way at a replica that was left may end there."""
 
-    def __init__(self, replicas: Replicas, open_to: Callable[[str, channel.Pace], grpc.Channel]) -> None:
+    def __init__(self, replicas: Turns, open_to: Callable[[str, channel.Pace], grpc.Channel]) -> None:
         self.replicas = replicas
         self._open_to = open_to
         self._lock = threading.Lock()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from towpath.cli import jobs, models, predict, queues, status, submit, tokens, train, workers
+from towpath.cli import audit, doctor, jobs, models, predict, queues, quotas, status, submit, tokens, train, workers
 from towpath.cli.demo import command as demo
 from towpath.cli.exit_codes import epilog
 from towpath.cli.invocation import Invocation
@@ -46,6 +46,12 @@ def towpath(
     tls_ca: Annotated[
         Path | None, typer.Option("--tls-ca", metavar="FILE", help="The authority of the scheduler's certificate.")
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Your certificate, where it asks for one.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The key of your certificate.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one a line for a stream.")] = False,
 ) -> None:
     """Towpath runs your jobs on your own machines.
@@ -55,7 +61,7 @@ def towpath(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    ctx.obj = Invocation(server, token_file, insecure, tls_ca, json)
+    ctx.obj = Invocation(server, token_file, insecure, tls_ca, tls_cert, tls_key, json)
 
 
 app.command("train")(train.train)
@@ -66,7 +72,10 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(queues.app, name="queues")
 app.add_typer(workers.app, name="workers")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(quotas.app, name="quotas")
+app.command("audit")(audit.audit)
 app.command("whoami")(status.whoami)
+app.command("doctor")(doctor.doctor)
 app.command("stats")(status.stats)
 app.command("demo")(demo.demo)
 app.command("version")(status.version)

@@ -70,7 +70,11 @@ def _hint(error: Exception, code: ExitCode) -> str:
         case ExitCode.UNAVAILABLE if isinstance(error, errors.Unavailable):
             from towpath.statuses import UNREACHABLE
 
-            return "--server HOST:PORT names another one." if error.reason == UNREACHABLE else ""
+            return (
+                "--server HOST:PORT names another one. `towpath doctor` says what is wrong."
+                if error.reason == UNREACHABLE
+                else ""
+            )
         case ExitCode.AUTH if isinstance(error, errors.Unauthenticated):
             return "Give a token with --token-file FILE or TOWPATH_TOKEN. An admin makes one: towpath tokens create"
         case _:

@@ -20,6 +20,8 @@ class Invocation:
     token_file: Path | None = None
     insecure: bool = False
     tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     json: bool = False
 
     @staticmethod
@@ -34,4 +36,11 @@ class Invocation:
         from towpath import Client, settings
 
         token = settings.read_token(self.token_file.expanduser()) if self.token_file else None
-        return Client(self.server, token, insecure=self.insecure, tls_ca=self.tls_ca)
+        return Client(
+            self.server,
+            token,
+            insecure=self.insecure,
+            tls_ca=self.tls_ca,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+        )

@@ -50,3 +50,12 @@ class Role(StrEnum):
     ADMIN = "admin"
     SUBMITTER = "submitter"
     WORKER = "worker"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+
+
+class Share(StrEnum):
+    """Whose jobs a worker may run."""
+
+    USER = "user"
+    TENANT = "tenant"

@@ -9,14 +9,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-WITH_VALUE = frozenset({"--server", "-s", "--token-file", "--tls-ca"})
+WITH_VALUE = frozenset({"--server", "-s", "--token-file", "--tls-ca", "--tls-cert", "--tls-key"})
 FLAGS = frozenset({"--json", "--insecure"})
 
 
 ORDER = (
     *("train", "predict", "models", "submit"),
-    *("jobs", "queues", "workers", "tokens"),
-    *("whoami", "stats", "demo", "version"),
+    *("jobs", "queues", "workers", "tokens", "quotas"),
+    *("audit", "whoami", "stats", "doctor", "demo", "version"),
 )
 
 

@@ -1,4 +1,4 @@
-"""`towpath workers`: look at workers and drain them."""
+"""`towpath workers`: invite workers, look at them, drain and remove them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from towpath.cli import output
+from towpath.cli.invite import invite
 from towpath.cli.invocation import Invocation
 
 if TYPE_CHECKING:
     from towpath.fleet import Machine, Worker
 
-app = typer.Typer(help="Look at workers and drain them.", no_args_is_help=True)
+app = typer.Typer(help="Invite workers, look at them and drain them.", no_args_is_help=True)
+
+app.command()(invite)
 
 WorkerId = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id, wkr_...")]
 
@@ -46,7 +49,7 @@ def list_(
             for worker in workers
         ],
         right=("busy", "models"),
-        empty="No workers. Start one: towpath-worker --server HOST:PORT"
+        empty="No workers. Start one: towpath-worker --server HOST:PORT. Another machine: towpath workers invite."
         + ("" if every else " (offline ones: towpath workers list --all)"),
     )
 
@@ -75,8 +78,25 @@ def drain(ctx: typer.Context, worker: WorkerId) -> None:
         output.line(f"{found.worker_id} {found.state}, {found.running_count} running")
 
 
+@app.command()
+def remove(ctx: typer.Context, worker: WorkerId) -> None:
+    """Forget a worker: what it runs goes to others, and its credential is revoked."""
+    invocation = Invocation.of(ctx)
+    with invocation.client() as client:
+        revoked = client.remove_worker(worker)
+    if invocation.json:
+        output.document({"worker_id": worker, "revoked_token_id": revoked})
+    elif revoked:
+        output.line(f"{worker} removed; its credential {revoked} is revoked")
+    else:
+        output.line(
+            f"{worker} removed. It came with a token that others use too and may come back: stop towpath-worker there."
+        )
+
+
 def _show(worker: Worker) -> None:
     from towpath.cli import times
+    from towpath.enums import WorkerShare
 
     machine, load = worker.machine, worker.load
     output.fields(
@@ -84,6 +104,7 @@ def _show(worker: Worker) -> None:
             ("worker", worker.worker_id),
             ("name", worker.name),
             ("user", worker.user),
+            ("runs jobs of", "its tenant" if worker.share is WorkerShare.TENANT else worker.user),
             ("state", worker.state),
             ("slots", f"{worker.running_count} of {worker.slots} busy"),
             ("job types", ", ".join(worker.job_types)),

@@ -10,6 +10,8 @@ class TowpathError(Exception):
     """Never raised itself."""
 
     reason: str = ""
+    # When to try again (microseconds), where this one error knows better than its code.
+    retry_after: int | None = None
 
     def __init__(self, **facts: object) -> None:
         self.facts: Mapping[str, str] = {name: str(value) for name, value in facts.items()}
@@ -100,6 +102,12 @@ class PermissionDenied(TowpathError):
     reason = "PERMISSION_DENIED"
 
 
+class Forbidden(TowpathError):
+    """This token may not {what}."""
+
+    reason = "FORBIDDEN"
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """One wrong field: its path, and what to do about it."""
@@ -134,6 +142,24 @@ class StoreFull(TowpathError):
     """The store's disk is full. Nothing was changed; free some space."""
 
     reason = "STORE_FULL"
+
+
+class QuotaExceeded(TowpathError):
+    """{who} may have at most {limit} {what}, and has {in_use} now. {advice}, or ask an admin for a larger quota."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
+class RateExceeded(TowpathError):
+    """{who} may make at most {limit} calls a minute. Try again in {seconds} s, or ask an admin for a larger quota."""
+
+    reason = "RATE_EXCEEDED"
+
+
+class QuotaNotFound(TowpathError):
+    """No quota of {whom} here. Look with `towpath quotas list`."""
+
+    reason = "QUOTA_NOT_FOUND"
 
 
 class TooBusy(TowpathError):

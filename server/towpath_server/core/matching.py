@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from towpath_server.core.ids import show
-from towpath_server.core.records import Gpu, Lane, Worker
+from towpath_server.core.records import Gpu, Lane, Share, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,12 @@ class Profile:
     memory_mb: int
     gpus: tuple[Gpu, ...]
     models: frozenset[int]
+    share: Share = Share.USER
+
+    @property
+    def serves_user(self) -> str | None:
+        """Whose jobs alone it runs; None: everybody's of its tenant."""
+        return None if self.share is Share.TENANT else self.user
 
 
 def profile(worker: Worker, models: Iterable[int]) -> Profile:
@@ -34,6 +40,7 @@ def profile(worker: Worker, models: Iterable[int]) -> Profile:
         memory_mb=worker.machine.memory_mb,
         gpus=worker.machine.gpus,
         models=frozenset(models),
+        share=worker.share,
     )
 
 
@@ -45,8 +52,8 @@ def serves(lane: Lane, worker: Profile, worker_id: int) -> bool:
 def misfits(lane: Lane, worker: Profile, worker_id: int) -> tuple[str, ...]:
     """What stands against the worker running the lane's jobs, in words; empty where nothing does."""
     needs, reasons = lane.requirements, []
-    if (lane.tenant, lane.user) != (worker.tenant, worker.user):
-        reasons.append(f"serves {worker.user}, not {lane.user}")
+    if lane.tenant != worker.tenant or worker.serves_user not in (None, lane.user):
+        reasons.append(f"serves {worker.user}, not {lane.user}; it is not shared")
     if lane.job_type not in worker.job_types:
         reasons.append(f"cannot run {lane.job_type}")
     if needs.worker_id is not None and needs.worker_id != worker_id:

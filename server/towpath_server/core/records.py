@@ -40,7 +40,7 @@ class Token:
     """
 
     token_id: int
-    secret_hash: str
+    secret_hash: str = field(repr=False)
     name: str
     tenant: str
     user: str
@@ -50,7 +50,7 @@ class Token:
     revoke_time: int | None = None
     share: Share = Share.USER
     lifetime: int | None = None
-    previous_hash: str = ""
+    previous_hash: str = field(default="", repr=False)
     previous_expire_time: int | None = None
 
 
@@ -231,3 +231,8 @@ class Principal:
     def owns(self, tenant: str, user: str) -> bool:
         """Whether this caller may see what belongs to that user: its own, or by its role all of its tenant's."""
         return tenant == self.tenant and (user == self.user or self.role in _SEES_TENANT)
+
+    def may_use(self, worker: Worker) -> bool:
+        """Whether this caller may see a worker: one that it owns, or that is shared with its tenant."""
+        is_shared = worker.share is Share.TENANT and worker.tenant == self.tenant
+        return is_shared or self.owns(worker.tenant, worker.user)

@@ -1,73 +1,17 @@
-"""Who calls, and what each role may call."""
+"""Who calls, and from where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Protocol
+from urllib.parse import unquote
 
 from towpath_server.core.errors import PermissionDenied, Unauthenticated
-from towpath_server.core.records import Principal, Role
+from towpath_server.core.records import Principal
+from towpath_server.rpc.roles import OPEN, ROLES
 
-ANYBODY = frozenset({Role.ADMIN, Role.SUBMITTER, Role.WORKER})
-ADMINS = frozenset({Role.ADMIN})
-SUBMITTERS = frozenset({Role.ADMIN, Role.SUBMITTER})
-WORKERS = frozenset({Role.ADMIN, Role.WORKER})
-
-# What needs no token.
-OPEN = frozenset(
-    {
-        "/grpc.health.v1.Health/Check",
-        "/grpc.health.v1.Health/List",
-        "/grpc.health.v1.Health/Watch",
-    }
-)
-
-# Who may call what. A method that is not here is refused to everybody.
-ROLES: Mapping[str, frozenset[Role]] = {
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ANYBODY,
-    "/towpath.v1.JobService/CreateJob": SUBMITTERS,
-    "/towpath.v1.JobService/BatchCreateJobs": SUBMITTERS,
-    "/towpath.v1.JobService/GetJob": SUBMITTERS,
-    "/towpath.v1.JobService/ListJobs": SUBMITTERS,
-    "/towpath.v1.JobService/UpdateJob": SUBMITTERS,
-    "/towpath.v1.JobService/DeleteJob": SUBMITTERS,
-    "/towpath.v1.JobService/CancelJob": SUBMITTERS,
-    "/towpath.v1.JobService/BatchCancelJobs": SUBMITTERS,
-    "/towpath.v1.JobService/PauseJob": SUBMITTERS,
-    "/towpath.v1.JobService/ResumeJob": SUBMITTERS,
-    "/towpath.v1.JobService/RetryJob": SUBMITTERS,
-    "/towpath.v1.JobService/WaitJob": SUBMITTERS,
-    "/towpath.v1.JobService/WaitJobs": SUBMITTERS,
-    "/towpath.v1.JobService/WatchJob": SUBMITTERS,
-    "/towpath.v1.JobService/WatchJobs": SUBMITTERS,
-    "/towpath.v1.JobService/StreamJobLogs": SUBMITTERS,
-    "/towpath.v1.JobService/ListJobAttempts": SUBMITTERS,
-    "/towpath.v1.JobService/ExplainJob": SUBMITTERS,
-    "/towpath.v1.JobService/GetJobStats": SUBMITTERS,
-    "/towpath.v1.WorkerService/RegisterWorker": WORKERS,
-    "/towpath.v1.WorkerService/LeaseJobs": WORKERS,
-    "/towpath.v1.WorkerService/ReportJobs": WORKERS,
-    "/towpath.v1.WorkerService/SyncModels": WORKERS,
-    "/towpath.v1.WorkerService/DeregisterWorker": WORKERS,
-    "/towpath.v1.FleetService/ListWorkers": SUBMITTERS,
-    "/towpath.v1.FleetService/GetWorker": SUBMITTERS,
-    "/towpath.v1.FleetService/DrainWorker": ADMINS,
-    "/towpath.v1.QueueService/ListQueues": SUBMITTERS,
-    "/towpath.v1.QueueService/GetQueue": SUBMITTERS,
-    "/towpath.v1.QueueService/PauseQueue": ADMINS,
-    "/towpath.v1.QueueService/ResumeQueue": ADMINS,
-    "/towpath.v1.QueueService/PeekQueue": SUBMITTERS,
-    "/towpath.v1.AuthService/CreateToken": ADMINS,
-    "/towpath.v1.AuthService/ListTokens": ADMINS,
-    "/towpath.v1.AuthService/RevokeToken": ADMINS,
-    "/towpath.v1.AuthService/WhoAmI": ANYBODY,
-    "/towpath.v1.ModelService/ListModels": ANYBODY,
-    "/towpath.v1.ModelService/GetModel": ANYBODY,
-    "/towpath.v1.AdminService/GetServerInfo": ANYBODY,
-    "/towpath.v1.AdminService/GetStats": SUBMITTERS,
-    "/towpath.v1.AdminService/CleanupJobs": ADMINS,
-}
+MOST_ORIGIN = 200
 
 _caller: ContextVar[Principal] = ContextVar("caller")
 
@@ -84,15 +28,48 @@ def caller() -> Principal:
     return _caller.get()
 
 
-def admit(access: Authenticator, method: str, metadata: object) -> Principal | None:
-    """Let the caller in, or raise `Unauthenticated` or `PermissionDenied`. None where the method is open to all."""
+def admit(access: Authenticator, method: str, metadata: object, peer: str = "") -> Principal | None:
+    """Let the caller in, or raise `Unauthenticated` or `PermissionDenied`. None where the method is open to all.
+
+    `peer` is what grpc calls the other end of the connection.
+    """
     if method in OPEN:
         return None
     principal = access.authenticate(_bearer(metadata))
     if principal.role not in ROLES.get(method, ()):
         raise PermissionDenied(method=method.rpartition("/")[2])
+    principal = replace(principal, origin=origin(peer))
     _caller.set(principal)
     return principal
+
+
+def is_let_in(access: Authenticator, method: str, metadata: object) -> bool:
+    """Whether `admit` would let the caller in; also where it fails, which is for it to tell."""
+    try:
+        admit(access, method, metadata)
+    except (PermissionDenied, Unauthenticated):
+        return False
+    except Exception:  # noqa: BLE001 - it comes again, where its text is not shown
+        return True
+    return True
+
+
+def origin(peer: str) -> str:
+    """The address of the other end, as `203.0.113.7:51234`: that of the proxy where there is one, whatever headers say.
+
+    It goes into the audit and into the log: one line, whatever a socket's path contains.
+    """
+    kind, colon, rest = peer.partition(":")
+    address = unquote(rest if colon and kind in ("ipv4", "ipv6") else peer)
+    return "".join(letter if letter.isprintable() else "?" for letter in address[:MOST_ORIGIN])
+
+
+def shown(metadata: object) -> str | None:
+    """The secret that a call carries, whatever it is worth; None where it carries none that could be one."""
+    try:
+        return _bearer(metadata)
+    except Unauthenticated:
+        return None
 
 
 def _bearer(metadata: object) -> str:

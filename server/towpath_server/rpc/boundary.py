@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -22,10 +22,11 @@ from towpath_server.core.errors import (
     WorkerNotFound,
 )
 from towpath_server.core.records import Principal
-from towpath_server.rpc import auth, rules, status
+from towpath_server.rpc import auth, refused, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
 from towpath_server.rpc.shares import AMONG_OTHERS, MUCH, SHARE, Shares
+from towpath_server.scheduler.refusals import Refusals
 from towpath_server.scheduler.state import CARRIED_OUT
 
 # Brings in what other schedulers have changed lately; whether there are any.
@@ -35,6 +36,7 @@ SAID_FROM_MEMORY = (ModelNotFound, QueueNotFound, TokenNotFound, WorkerNotFound)
 
 # Handlers are untyped in grpc: one of its four behaviors is set.
 Handler = Any
+Writer = Callable[[Any], bytes]
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler]]
 
 
@@ -51,70 +53,120 @@ LOOKING = frozenset(
     f"/towpath.v1.{name}"
     for name in (
         *("JobService/ListJobs", "JobService/GetJobStats", "JobService/ExplainJob", "AdminService/GetStats"),
+        "AdminService/ListAuditEvents",
         *("QueueService/ListQueues", "QueueService/GetQueue", "QueueService/PeekQueue"),
     )
 )
 
 
+# What no quota of calls counts, beside what waits: what workers call, and the ways out of trouble.
+UNMETERED = WAITING | frozenset(
+    f"/towpath.v1.{name}"
+    for name in (
+        *("AuthService/RevokeToken", "AuthService/RotateToken", "AuthService/EnrollWorker"),
+        *("AdminService/SetQuota", "AdminService/DeleteQuota"),
+    )
+)
+
+
+class Meter(Protocol):
+    """What counts calls, where anybody may only make so many."""
+
+    is_on: bool
+
+    def call(self, tenant: str, user: str) -> None:
+        """A call of this user. Raises `RateExceeded`."""
+
+
 class Boundary(grpc.aio.ServerInterceptor):
     """Goes round every handler. Messages are parsed here: an exception in grpc's own parsing would show its text."""
 
-    def __init__(self, access: auth.Authenticator, calls: Calls, catch_up: CatchUp) -> None:
+    def __init__(
+        self, access: auth.Authenticator, calls: Calls, catch_up: CatchUp, meter: Meter, refusals: Refusals
+    ) -> None:
+        self._refusals = refusals
         self._access = access
         self._calls = calls
+        self._meter = meter
         self._catch_up = catch_up
-        self._shares, self._looks = Shares(SHARE, AMONG_OTHERS), Shares()
+        self._shares = Shares(SHARE, AMONG_OTHERS, within=Shares(SHARE, AMONG_OTHERS))
+        self._looks = Shares(within=Shares())
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of this method, wrapped; None where there is no such method."""
         method = str(handler_call_details.method)
         if method not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            # What is not served is not remembered: anybody can make up names.
-            if handler is None:
-                return None
-            self._wrapped[method] = self._wrap(method, handler)
+            try:
+                handler = await continuation(handler_call_details)
+                # What is not served is not remembered: anybody can make up names.
+                if handler is None:
+                    return None
+                self._wrapped[method] = self._wrap(method, handler)
+            except Exception as error:  # noqa: BLE001 - grpc would show its text
+                return self._broken(method, error)
+        metadata = handler_call_details.invocation_metadata
+        # A token that another scheduler has just made is none here yet.
+        if not auth.is_let_in(self._access, method, metadata) and not (
+            await self._catch_up() and auth.is_let_in(self._access, method, metadata)
+        ):
+            # As every call, but now: grpc would wait for a message first, and who sends none would keep the call open.
+            return self._broken(method, Unauthenticated())
         return self._wrapped[method]
+
+    def _broken(self, method: str, error: Exception) -> Handler:
+        async def fail(incoming: Any, context: ServicerContext) -> None:
+            async with self._guarded(method, context):
+                raise error
+
+        return grpc.stream_stream_rpc_method_handler(fail)
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         parse, write = _parser(method, handler.request_deserializer), _writer(handler.response_serializer)
         if handler.unary_unary is not None:
-            unary = self._unary(method, handler.unary_unary, parse)
-            return grpc.unary_unary_rpc_method_handler(unary, response_serializer=write)
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary, parse, write))
         if handler.unary_stream is not None:
-            stream = self._stream(method, handler.unary_stream, lambda raw, call: parse(raw))
-            return grpc.unary_stream_rpc_method_handler(stream, response_serializer=write)
+            stream = self._stream(method, handler.unary_stream, lambda raw, call: parse(raw), write)
+            return grpc.unary_stream_rpc_method_handler(stream)
         if handler.stream_stream is not None:
-            stream = self._stream(method, handler.stream_stream, lambda incoming, call: _each(incoming, parse, call))
-            return grpc.stream_stream_rpc_method_handler(stream, response_serializer=write)
+            stream = self._stream(
+                method, handler.stream_stream, lambda incoming, call: _each(incoming, parse, call), write
+            )
+            return grpc.stream_stream_rpc_method_handler(stream)
         raise TypeError(f"{method}: no RPC of ours streams requests alone")
 
-    def _unary(self, method: str, behavior: Handler, parse: Callable[[bytes], Message]) -> Handler:
+    def _unary(self, method: str, behavior: Handler, parse: Callable[[bytes], Message], write: Writer) -> Handler:
         shares = self._looks if method in LOOKING else self._shares
         least = MUCH if method in HEAVY | LOOKING else 0
+        metered = _is_metered(method)
 
-        async def unary(raw: bytes, context: ServicerContext) -> Any:
+        async def unary(raw: bytes, context: ServicerContext) -> bytes | None:
             async with self._guarded(method, context) as call:
                 if call.principal is None or method in WAITING:
-                    return await behavior(parse(raw), context)
+                    return write(await behavior(parse(raw), context))
                 user = (call.principal.tenant, call.principal.user)
+                if metered and self._meter.is_on:
+                    self._meter.call(*user)
                 carried_out: list[asyncio.Future[Any]] = []
                 CARRIED_OUT.set(carried_out)
                 async with shares.of(user, max(len(raw), least), carried_out):
                     request = parse(raw)
                     try:
-                        return await behavior(request, context)
+                        return write(await behavior(request, context))
                     except SAID_FROM_MEMORY:
                         if not await self._catch_up():
                             raise
-                    return await behavior(request, context)
+                    return write(await behavior(request, context))
 
         return unary
 
-    def _stream(self, method: str, behavior: Handler, parse: Callable[[Any, Call], Any]) -> Handler:
+    def _stream(self, method: str, behavior: Handler, parse: Callable[[Any, Call], Any], write: Writer) -> Handler:
+        metered = _is_metered(method)
+
         async def stream(incoming: Any, context: ServicerContext) -> None:
             async with self._guarded(method, context) as call:
+                if metered and self._meter.is_on and call.principal is not None:
+                    self._meter.call(call.principal.tenant, call.principal.user)
                 # Health and reflection know nothing of a drain.
                 call.idle = not _is_ours(method)
                 answers = behavior(parse(incoming, call), context)
@@ -123,23 +175,30 @@ class Boundary(grpc.aio.ServerInterceptor):
                     return
                 async with aclosing(answers):
                     async for answer in answers:
-                        await context.write(answer)
+                        await context.write(write(answer))
 
         return stream
 
     def _guarded(self, method: str, context: ServicerContext) -> _Guard:
-        return _Guard(self._access, self._calls, self._catch_up, method, context)
+        return _Guard(self._access, self._calls, self._catch_up, self._refusals, method, context)
 
 
 class _Guard:
     """Goes round one call. A class of its own: as a generator it cost each parked poll a KiB."""
 
-    __slots__ = ("_access", "_call", "_calls", "_catch_up", "_context", "_method")
+    __slots__ = ("_access", "_call", "_calls", "_catch_up", "_context", "_method", "_refusals")
 
     def __init__(
-        self, access: auth.Authenticator, calls: Calls, catch_up: CatchUp, method: str, context: ServicerContext
+        self,
+        access: auth.Authenticator,
+        calls: Calls,
+        catch_up: CatchUp,
+        refusals: Refusals,
+        method: str,
+        context: ServicerContext,
     ) -> None:
         self._access = access
+        self._refusals = refusals
         self._calls = calls
         self._catch_up = catch_up
         self._method = method
@@ -148,7 +207,7 @@ class _Guard:
     async def __aenter__(self) -> Call:
         self._call = self._calls.enter(self._method)
         try:
-            self._call.principal = await self._admit()
+            self._calls.admit(self._call, await self._admit())
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -157,22 +216,25 @@ class _Guard:
     async def _admit(self) -> Principal | None:
         metadata = self._context.invocation_metadata()
         try:
-            return auth.admit(self._access, self._method, metadata)
+            return auth.admit(self._access, self._method, metadata, self._context.peer())
         except Unauthenticated:
             # A token that another scheduler has just made is none here yet.
             if not await self._catch_up():
                 raise
-        return auth.admit(self._access, self._method, metadata)
+        return auth.admit(self._access, self._method, metadata, self._context.peer())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None or isinstance(error, grpc.aio.BaseError):
-                # grpc's own: the call was aborted, or the client is gone.
+            if error is None or isinstance(error, grpc.aio.AbortError):
                 return
+            if isinstance(error, grpc.aio.InternalError):
+                # The client is gone. Of a call that is cancelled grpc says nothing; of this it would log a trace.
+                raise asyncio.CancelledError from error
             if isinstance(error, TowpathError):
-                await status.abort(self._context, error)
+                refused.tell(self._refusals, self._method, self._context, error)
+                await status.abort(self._context, error, self._method)
             if isinstance(error, asyncio.CancelledError):
                 await _cancelled(self._context, self._call)
             elif isinstance(error, Exception):
@@ -210,9 +272,13 @@ def _parser(method: str, deserialize: Callable[[bytes], Message]) -> Callable[[b
     return parse
 
 
-def _writer(serialize: Callable[[Message], bytes]) -> Callable[[Message | bytes], bytes]:
-    """Large answers come put together already, as bytes."""
+def _writer(serialize: Callable[[Message], bytes]) -> Writer:
+    """Large answers come put together already, as bytes. Written here: grpc would show what goes wrong."""
     return lambda answer: answer if isinstance(answer, bytes) else serialize(answer)
+
+
+def _is_metered(method: str) -> bool:
+    return _is_ours(method) and not method.startswith("/towpath.v1.WorkerService/") and method not in UNMETERED
 
 
 def _is_ours(method: str) -> bool:

@@ -15,6 +15,7 @@ from google.protobuf import descriptor, struct_pb2
 from google.protobuf.message import DecodeError, Message
 
 from towpath.v1 import (
+    admin_service_pb2,
     auth_service_pb2,
     fleet_service_pb2,
     job_pb2,
@@ -182,6 +183,8 @@ _CHECKS: Mapping[type[Message], Check] = {
     queue_service_pb2.ListQueuesRequest: _page,
     queue_service_pb2.PeekQueueRequest: _page,
     fleet_service_pb2.ListWorkersRequest: _page,
+    admin_service_pb2.ListAuditEventsRequest: _page,
+    admin_service_pb2.ListQuotasRequest: _page,
     auth_service_pb2.ListTokensRequest: _page,
     model_service_pb2.ListModelsRequest: _models,
     worker_service_pb2.RegisterWorkerRequest: _register,

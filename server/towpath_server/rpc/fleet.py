@@ -33,3 +33,8 @@ class FleetServicer(fleet_service_pb2_grpc.FleetServiceServicer):
         """Lets a worker finish what it runs and then stop."""
         view = await self._fleet.drain(caller(), ids.read(ids.WORKER, request.worker_id))
         return pb.DrainWorkerResponse(worker=worker_to_proto(view))
+
+    async def RemoveWorker(self, request: pb.RemoveWorkerRequest, context: object) -> pb.RemoveWorkerResponse:
+        """Forgets a worker, and makes its credential void."""
+        token_id = await self._fleet.remove(caller(), ids.read(ids.WORKER, request.worker_id))
+        return pb.RemoveWorkerResponse(revoked_token_id=ids.show(ids.TOKEN, token_id) if token_id is not None else "")

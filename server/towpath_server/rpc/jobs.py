@@ -77,7 +77,10 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def BatchCancelJobs(self, request: pb.BatchCancelJobsRequest, context: object) -> pb.BatchCancelJobsResponse:
         """Cancels many jobs."""
-        cancelling = (self._jobs.cancel(caller(), _id(text), request.reason, request.force) for text in request.job_ids)
+        call = self._jobs.new_call()
+        cancelling = (
+            self._jobs.cancel(caller(), _id(text), request.reason, request.force, call=call) for text in request.job_ids
+        )
         # Each is carried out, whatever becomes of the others.
         outcomes = await asyncio.gather(*cancelling, return_exceptions=True)
         found = [one for one in outcomes if not isinstance(one, JobNotFound)]

@@ -12,6 +12,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from towpath.v1 import (
+    admin_service_pb2,
     auth_service_pb2,
     fleet_service_pb2,
     job_service_pb2,
@@ -25,7 +26,9 @@ MAX_PAGE_BYTES = 3 * 1024 * 1024
 _DIGEST = 8
 
 PageRequest = (
-    auth_service_pb2.ListTokensRequest
+    admin_service_pb2.ListQuotasRequest
+    | admin_service_pb2.ListAuditEventsRequest
+    | auth_service_pb2.ListTokensRequest
     | fleet_service_pb2.ListWorkersRequest
     | job_service_pb2.ListJobAttemptsRequest
     | job_service_pb2.ListJobsRequest

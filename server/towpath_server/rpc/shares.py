@@ -1,7 +1,8 @@
-"""A share of the scheduler for each user: what one of them sends at once, beyond it, waits in a line of its own.
+"""A share of the scheduler for each user, and for each tenant: what is sent at once, beyond it, waits in a line.
 
 All calls are served by one event loop, first come, first served. Without shares, whoever sends a thousand calls at once
-makes everybody else wait for all of them.
+makes everybody else wait for all of them. Whoever has many users has no more of it for that: a user's turn is one of
+its tenant's, whose users come in the order of their turns.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ SHARE = 64 * 1024
 # And how long somebody counts as there (seconds).
 AMONG_OTHERS = SHARE // 2
 THERE = 1.0
+# While others are there, a call that does much keeps its share for as long again, at most so long (seconds): what it
+# took of everybody's time it leaves to them.
+MOST_REST = 0.02
 # What the smallest call counts for, and one that does much however small its request is.
 LEAST = 512
 MUCH = SHARE // 2
@@ -36,8 +40,15 @@ class Shares:
     """Who has how much under way."""
 
     def __init__(
-        self, share: int = SHARE, among_others: int | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        share: int = SHARE,
+        among_others: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        within: Shares | None = None,
     ) -> None:
+        """`within`: the shares of tenants, where users are tuples that begin with theirs."""
+        self._within = within
         self._share = share
         self._among_others = share if among_others is None else among_others
         self._clock = clock
@@ -56,8 +67,24 @@ class Shares:
         """
         return _Turn(self, user, max(size, LEAST), rest if rest is not None else [])
 
-    async def begin(self, user: Hashable, weight: int) -> None:
+    async def begin(self, user: Any, weight: int) -> None:
         """Wait until a call of this weight may begin."""
+        await self._begin(user, weight)
+        if self._within is not None:
+            try:
+                await self._within._begin(user[0], weight)
+            except BaseException:
+                self._end(user, weight)
+                raise
+
+    def rest(self, weight: int, took: float) -> float:
+        """How long a call that took so long keeps its share when it is over (seconds)."""
+        outer = self._within or self
+        if weight < MUCH or self._among_others == self._share or self._clock() >= outer._others_until:
+            return 0.0
+        return min(took, MOST_REST)
+
+    async def _begin(self, user: Hashable, weight: int) -> None:
         if user != self._last:
             if self._last is not None:
                 self._others_until = self._clock() + THERE
@@ -70,8 +97,13 @@ class Shares:
         else:
             line.under_way += weight
 
-    def end(self, user: Hashable, weight: int) -> None:
+    def end(self, user: Any, weight: int) -> None:
         """A call that has begun is over."""
+        self._end(user, weight)
+        if self._within is not None:
+            self._within._end(user[0], weight)
+
+    def _end(self, user: Hashable, weight: int) -> None:
         line = self._lines[user]
         line.under_way -= weight
         self._begin_next(line)
@@ -109,7 +141,7 @@ class Shares:
 class _Turn(AbstractAsyncContextManager[None]):
     """One call from its beginning to its end. As a generator it took twice the time."""
 
-    __slots__ = ("_rest", "_shares", "_user", "_weight")
+    __slots__ = ("_begun", "_rest", "_shares", "_user", "_weight")
 
     def __init__(self, shares: Shares, user: Hashable, weight: int, rest: list[asyncio.Future[Any]]) -> None:
         self._shares = shares
@@ -119,6 +151,7 @@ class _Turn(AbstractAsyncContextManager[None]):
 
     async def __aenter__(self) -> None:
         await self._shares.begin(self._user, self._weight)
+        self._begun = time.monotonic()
 
     async def __aexit__(self, *error: object) -> None:
         left = [one for one in self._rest if not one.done()]
@@ -126,6 +159,8 @@ class _Turn(AbstractAsyncContextManager[None]):
         self._rest.clear()
         if left:
             asyncio.gather(*left, return_exceptions=True).add_done_callback(self._end)
+        elif rest := self._shares.rest(self._weight, time.monotonic() - self._begun):
+            asyncio.get_running_loop().call_later(rest, self._shares.end, self._user, self._weight)
         else:
             self._shares.end(self._user, self._weight)
 

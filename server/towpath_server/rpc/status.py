@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import grpc
@@ -48,6 +49,7 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
     errors.QueueNotFound: _C.NOT_FOUND,
     errors.ModelNotFound: _C.NOT_FOUND,
     errors.TokenNotFound: _C.NOT_FOUND,
+    errors.QuotaNotFound: _C.NOT_FOUND,
     errors.IllegalTransition: _C.FAILED_PRECONDITION,
     errors.LeaseSuperseded: _C.FAILED_PRECONDITION,
     errors.NotFinal: _C.FAILED_PRECONDITION,
@@ -57,6 +59,7 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
     errors.DedupeConflict: _C.ALREADY_EXISTS,
     errors.Unauthenticated: _C.UNAUTHENTICATED,
     errors.PermissionDenied: _C.PERMISSION_DENIED,
+    errors.Forbidden: _C.PERMISSION_DENIED,
     errors.InvalidArgument: _C.INVALID_ARGUMENT,
     MalformedRequest: _C.INVALID_ARGUMENT,
     errors.Draining: _C.UNAVAILABLE,
@@ -65,6 +68,8 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
     errors.SlowConsumer: _C.UNAVAILABLE,
     errors.StoreFull: _C.RESOURCE_EXHAUSTED,
     errors.TooBusy: _C.RESOURCE_EXHAUSTED,
+    errors.QuotaExceeded: _C.RESOURCE_EXHAUSTED,
+    errors.RateExceeded: _C.RESOURCE_EXHAUSTED,
     Internal: _C.INTERNAL,
 }
 
@@ -72,9 +77,12 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
 RETRY_AFTER: Mapping[grpc.StatusCode, int] = {_C.UNAVAILABLE: 1, _C.RESOURCE_EXHAUSTED: 2}
 
 
-async def abort(context: ServicerContext, error: TowpathError) -> NoReturn:
+async def abort(context: ServicerContext, error: TowpathError, method: str = "") -> NoReturn:
     """End the call with this error."""
-    status = to_status(error)
+    try:
+        status = to_status(error)
+    except Exception:  # noqa: BLE001 - grpc would show its text
+        status = to_status(_noted(method))
     await context.abort(
         _CODES_BY_NUMBER[status.code], status.message, ((DETAILS_KEY, status.SerializeToString(deterministic=True)),)
     )
@@ -82,10 +90,17 @@ async def abort(context: ServicerContext, error: TowpathError) -> NoReturn:
 
 async def abort_unexpected(context: ServicerContext, method: str) -> NoReturn:
     """End the call whose exception is being handled: the client gets a number, the log the trace."""
+    await abort(context, _noted(method), method)
+
+
+def _noted(method: str) -> Internal:
+    """What to say of the exception that is being handled, once it is in the log."""
     correlation_id = secrets.token_hex(8)
-    # As text: a renderer that shows local variables would show tokens.
-    _log.error("rpc_failed", method=method, correlation_id=correlation_id, exception=traceback.format_exc())
-    await abort(context, Internal(correlation_id=correlation_id))
+    # A log that cannot be written must not be what the client is told of.
+    with suppress(Exception):
+        # As text: a renderer that shows local variables would show tokens.
+        _log.error("rpc_failed", method=method, correlation_id=correlation_id, exception=traceback.format_exc())
+    return Internal(correlation_id=correlation_id)
 
 
 def to_status(error: TowpathError) -> status_pb2.Status:
@@ -97,7 +112,7 @@ def to_status(error: TowpathError) -> status_pb2.Status:
     facts = {} if violations else {name: _clip(value, MAX_VALUE_BYTES) for name, value in error.facts.items()}
     _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))
     if code in RETRY_AFTER:
-        _add(status, error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=RETRY_AFTER[code])))
+        _add(status, error_details_pb2.RetryInfo(retry_delay=_delay(error, RETRY_AFTER[code])))
     if violations:
         _add(status, _bad_request(violations, MAX_DETAILS_BYTES - _details_bytes(status)))
     return status
@@ -106,35 +121,46 @@ def to_status(error: TowpathError) -> status_pb2.Status:
 _CODES_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _message(error: TowpathError, violations: Iterable[Violation]) -> str:
-    sentences = [f"{one.field}: {one.description}" if one.field else one.description for one in violations]
-    if not sentences:
+def _message(error: TowpathError, violations: Sequence[Violation]) -> str:
+    if not violations:
         return _clip(str(error), MAX_MESSAGE_BYTES)
-    kept = [_clip(sentence, MAX_DESCRIPTION_BYTES) for sentence in sentences]
-    while len("; ".join(kept).encode()) > MAX_MESSAGE_BYTES - 20:
-        kept.pop()
-    more = len(sentences) - len(kept)
+    kept: list[str] = []
+    left = MAX_MESSAGE_BYTES - 20
+    for one in violations:
+        # A field may be named by a key that a client made up.
+        field = _clip(one.field, MAX_VALUE_BYTES)
+        sentence = _clip(f"{field}: {one.description}" if field else one.description, MAX_DESCRIPTION_BYTES)
+        left -= len(sentence.encode()) + (2 if kept else 0)
+        if left < 0:
+            break
+        kept.append(sentence)
+    more = len(violations) - len(kept)
     return "; ".join([*kept, f"and {more} more"] if more else kept)
 
 
-def _bad_request(violations: tuple[Violation, ...], most: int) -> error_details_pb2.BadRequest:
-    whole = error_details_pb2.BadRequest(
-        field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(
-                field=_clip(one.field, MAX_VALUE_BYTES), description=_clip(one.description, MAX_DESCRIPTION_BYTES)
-            )
-            for one in violations
-        ]
-    )
-    # Any's type name and the last line take some bytes.
-    if whole.ByteSize() + 80 <= most:
-        return whole
-    fitting = error_details_pb2.BadRequest()
-    for index, one in enumerate(whole.field_violations):
-        if fitting.ByteSize() + one.ByteSize() + 110 > most:
-            fitting.field_violations.add(description=f"and {len(violations) - index} more")
+def _delay(error: TowpathError, usual: int) -> duration_pb2.Duration:
+    delay = duration_pb2.Duration(seconds=usual)
+    if error.retry_after is not None:
+        delay.FromMicroseconds(error.retry_after)
+    return delay
+
+
+def _bad_request(violations: Sequence[Violation], most: int) -> error_details_pb2.BadRequest:
+    # Any's type name and the last line take some bytes. There may be ten thousand violations, and few are told.
+    fitting, last = error_details_pb2.BadRequest(), 0
+    for index, one in enumerate(violations):
+        fitting.field_violations.add(
+            field=_clip(one.field, MAX_VALUE_BYTES), description=_clip(one.description, MAX_DESCRIPTION_BYTES)
+        )
+        size = fitting.ByteSize()
+        if size + 80 > most:
             break
-        fitting.field_violations.append(one)
+        if size + 110 <= most:
+            last = index + 1
+    else:
+        return fitting
+    del fitting.field_violations[last:]
+    fitting.field_violations.add(description=f"and {len(violations) - last} more")
     return fitting
 
 

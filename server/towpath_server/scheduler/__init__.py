@@ -10,14 +10,17 @@ from towpath_server import failpoints
 from towpath_server.core.job import DAY
 from towpath_server.core.records import Role
 from towpath_server.entropy import Entropy
-from towpath_server.scheduler.access import Access
+from towpath_server.scheduler.access import FIRST_TENANT, Access
 from towpath_server.scheduler.admin import Admin
 from towpath_server.scheduler.catalogue import Catalogue
+from towpath_server.scheduler.enrolment import Enrolment
 from towpath_server.scheduler.feed import Feed
 from towpath_server.scheduler.fleet import Fleet
 from towpath_server.scheduler.hearsay import Hearsay
 from towpath_server.scheduler.jobs import Jobs
 from towpath_server.scheduler.queues import Queues
+from towpath_server.scheduler.quotas import Quotas
+from towpath_server.scheduler.refusals import Refusals
 from towpath_server.scheduler.replicas import Replicas
 from towpath_server.scheduler.retention import Retention
 from towpath_server.scheduler.state import Clock, Intervals, State
@@ -30,7 +33,6 @@ from towpath_server.store.shared import SharedStore
 __all__ = ["Clock", "Intervals", "Scheduler", "system_clock"]
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-FIRST_TENANT = "default"
 FIRST_USER = "admin"
 
 
@@ -62,17 +64,21 @@ class Scheduler:
         self._store = store
         self.jobs = Jobs(state)
         self.workers = Workers(state)
-        self.fleet = Fleet(state)
         self.queues = Queues(state)
         self.access = Access(state)
+        self.fleet = Fleet(state, self.workers, self.access)
+        self.enrolment = Enrolment(state, self.access)
+        self.refusals = Refusals(state, self.access)
         self.catalogue: Catalogue = state.catalogue
         self.timers = Timers(state, self.workers)
         self.retention = Retention(state)
+        self.quotas = Quotas(state)
+        self.meter = state.allowance
         self.admin = Admin(state, self.retention, version, max_message_bytes)
         self._replicas = self._feed = None
         if isinstance(store, SharedStore):
             self._replicas = Replicas(state, self.workers)
-            self._feed = Feed(state, store, Hearsay(state, self.access))
+            self._feed = Feed(state, store, Hearsay(state, self.access, self.quotas))
 
     async def start(
         self, *, first_token: bool = True, show_secret: Callable[[str], None] = lambda secret: None
@@ -97,6 +103,7 @@ class Scheduler:
         failpoints.reach("start.recovered")
         self.timers.start()
         self.retention.start()
+        self.quotas.start()
         return secret
 
     @property
@@ -129,6 +136,8 @@ class Scheduler:
         self.drain()
         await self.timers.stop()
         await self.retention.stop()
+        await self.quotas.stop()
+        await self.refusals.finish()
         await self._state.finish()
         if self._feed is not None and self._replicas is not None:
             await self._replicas.stop()

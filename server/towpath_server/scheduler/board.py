@@ -13,6 +13,7 @@ from towpath_server.core.fairness import Entry, entry_of
 from towpath_server.core.job import Definition, Job
 from towpath_server.core.lanes import LaneKey
 from towpath_server.core.matching import Profile
+from towpath_server.core.quotas import Owner
 from towpath_server.core.records import Head, Lane
 from towpath_server.scheduler.demands import Demand, Demands
 
@@ -150,6 +151,32 @@ class Board:
     def is_paused(self, lane: Lane) -> bool:
         """Whether the lane's queue is paused."""
         return (lane.tenant, lane.queue) in self._paused
+
+    def holds_back(self, lane: Lane) -> bool:
+        """Whether nothing of the lane is handed out: its queue is paused, or as many jobs run as its user may have."""
+        return self.is_paused(lane) or (bool(self._demands.held) and self._demands.is_held(lane))
+
+    def has_work(self, lane: Lane) -> bool:
+        """Whether something waits that asks for what the lane asks for."""
+        return bool(self._demand_of[lane.lane_id].entries)
+
+    def is_held(self, owner: Owner) -> bool:
+        """Whether nothing of this user, or of this tenant as a whole, is handed out."""
+        return owner in self._demands.held
+
+    @property
+    def held(self) -> frozenset[Owner]:
+        """All of which nothing is handed out."""
+        return frozenset(self._demands.held)
+
+    def hold(self, owner: Owner) -> None:
+        """Hand out nothing of a user, or of a tenant as a whole."""
+        self._demands.held.add(owner)
+
+    def release(self, owner: Owner) -> list[Lane]:
+        """Hand out again; one lane of each kind that has work."""
+        self._demands.held.discard(owner)
+        return [demand.lane for demand in self._demands.of_owner(owner)]
 
     def pause(self, tenant: str, queue: str) -> None:
         """Hand out nothing of a queue."""

@@ -56,18 +56,26 @@ class Catalogue:
 
     def model(self, principal: Principal, ref: str) -> ModelRecord:
         """The model of an id, `name` (its newest version) or `name@version`. Raises `ModelNotFound`."""
+        found = self._named(principal, ref)
+        if not found:
+            raise ModelNotFound(model=ref)
+        return found[0]
+
+    def own_model(self, principal: Principal, ref: str) -> ModelRecord:
+        """The same among the caller's own, whatever else it may see: a job reads models of its user alone."""
+        found = [model for model in self._named(principal, ref) if model.user == principal.user]
+        if not found:
+            raise ModelNotFound(model=ref)
+        return found[0]
+
+    def _named(self, principal: Principal, ref: str) -> list[ModelRecord]:
         number = ids.read("mdl", ref)
         if number is not None:
             found = self._models.get(number)
-            if found is None or not principal.owns(found.tenant, found.user):
-                raise ModelNotFound(model=ref)
-            return found
+            return [found] if found is not None and principal.owns(found.tenant, found.user) else []
         name, _, version = ref.partition("@")
-        named = [
+        return [
             model
             for model in self.find(principal, name_prefix=name)
             if model.name == name and (not version or str(model.version) == version)
         ]
-        if not named:
-            raise ModelNotFound(model=ref)
-        return named[0]

@@ -10,19 +10,24 @@ from dataclasses import dataclass, field
 from towpath_server.core.fairness import Entry
 from towpath_server.core.job import Requirements
 from towpath_server.core.matching import Profile, serves
+from towpath_server.core.quotas import Owner, owners
 from towpath_server.core.records import Lane
 
 DemandKey = tuple[str, str, str, Requirements]
-# Something that a lane asks for, and under which workers that have it look: (tenant, user, what, which).
-Anchor = tuple[str, str, str, object]
+# Something that a lane asks for, and under which workers that have it look: (tenant, user, what, which). Those that are
+# shared look under the anchors without a user, where the lanes of all users stand.
+Anchor = tuple[str, str | None, str, object]
 
 
 @dataclass(slots=True, eq=False)
 class Demand:
-    """What lanes ask that are alike for all workers; `lane` stands for them. `entries` are those with work, sorted."""
+    """What lanes ask that are alike for all workers; `lane` stands for them. `entries` are those with work, sorted.
+
+    `anchors` are that of its user and that of all users.
+    """
 
     lane: Lane
-    anchor: Anchor
+    anchors: tuple[Anchor, Anchor]
     entries: list[Entry] = field(default_factory=list)
 
 
@@ -41,38 +46,56 @@ class Demands:
         self._by_key: dict[DemandKey, Demand] = {}
         self._with_work: dict[Anchor, dict[Demand, None]] = {}
         self._kinds: dict[Profile, _Kind] = {}
+        # Whose lanes are handed out to nobody: of users, and of tenants as wholes.
+        self.held: set[Owner] = set()
 
     def of(self, lane: Lane) -> Demand:
         """What the lane asks."""
         key = (lane.tenant, lane.user, lane.job_type, lane.requirements)
         demand = self._by_key.get(key)
         if demand is None:
-            demand = self._by_key[key] = Demand(lane, _anchor(lane))
+            what, which = _narrowest(lane)
+            anchors = ((lane.tenant, lane.user, what, which), (lane.tenant, None, what, which))
+            demand = self._by_key[key] = Demand(lane, anchors)
         return demand
 
     def add(self, demand: Demand, entry: Entry) -> None:
         """A lane has work."""
         if not demand.entries:
-            self._with_work.setdefault(demand.anchor, {})[demand] = None
+            for anchor in demand.anchors:
+                self._with_work.setdefault(anchor, {})[demand] = None
         insort(demand.entries, entry)
 
     def remove(self, demand: Demand, entry: Entry) -> None:
         """It has not, or stands elsewhere."""
         del demand.entries[bisect_left(demand.entries, entry)]
-        if not demand.entries:
-            others = self._with_work[demand.anchor]
+        if demand.entries:
+            return
+        for anchor in demand.anchors:
+            others = self._with_work[anchor]
             del others[demand]
             if not others:
-                del self._with_work[demand.anchor]
+                del self._with_work[anchor]
 
     def served(self, profile: Profile, worker_id: int) -> Iterator[Demand]:
         """The demands with work that a worker serves."""
         kind = self._kind(profile)
-        pinned: Anchor = (profile.tenant, profile.user, "worker", worker_id)
+        pinned: Anchor = (profile.tenant, profile.serves_user, "worker", worker_id)
         for anchor in (pinned, *_in_both(self._with_work, kind.anchors)):
             for demand in self._with_work.get(anchor, ()):
+                if self.held and self.is_held(demand.lane):
+                    continue
                 if self._fits(kind, demand, profile, worker_id):
                     yield demand
+
+    def is_held(self, lane: Lane) -> bool:
+        """Whether its user, or its tenant, is held back."""
+        return not self.held.isdisjoint(owners(lane.tenant, lane.user))
+
+    def of_owner(self, owner: Owner) -> list[Demand]:
+        """The demands with work of a user, or of a tenant as a whole."""
+        who = (owner[0], owner[1] or None)
+        return [demand for anchor, demands in self._with_work.items() if anchor[:2] == who for demand in demands]
 
     def ranked(self, profile: Profile, worker_id: int) -> list[Entry]:
         """The lanes with work that a worker serves, as a heap of its own."""
@@ -112,21 +135,21 @@ def _in_both(with_work: Mapping[Anchor, object], anchors: Mapping[Anchor, object
     return [anchor for anchor in anchors if anchor in with_work]
 
 
-def _anchor(lane: Lane) -> Anchor:
+def _narrowest(lane: Lane) -> tuple[str, object]:
     """The narrowest of what the lane asks for: each worker that serves it has that."""
     needs = lane.requirements
     if needs.worker_id is not None:
-        return (lane.tenant, lane.user, "worker", needs.worker_id)
+        return "worker", needs.worker_id
     if needs.model_id is not None:
-        return (lane.tenant, lane.user, "model", needs.model_id)
+        return "model", needs.model_id
     if needs.worker_labels:
-        return (lane.tenant, lane.user, "label", needs.worker_labels[0])
-    return (lane.tenant, lane.user, "type", lane.job_type)
+        return "label", needs.worker_labels[0]
+    return "type", lane.job_type
 
 
 def _looks(profile: Profile) -> Iterator[Anchor]:
     """The anchors of what such a worker has."""
-    who = (profile.tenant, profile.user)
+    who = (profile.tenant, profile.serves_user)
     yield from ((*who, "type", job_type) for job_type in sorted(profile.job_types))
     yield from ((*who, "label", label) for label in sorted(profile.labels))
     yield from ((*who, "model", model_id) for model_id in sorted(profile.models))

@@ -121,7 +121,7 @@ class Effects:
         """So many jobs wait in these lanes since others have changed them; their heads are known."""
         for lane_id, jobs in waiting.items():
             lane = self._board.lane(lane_id)
-            if not self._board.is_paused(lane):
+            if not self._board.holds_back(lane):
                 self._waiters.wake(lane, jobs)
 
     def _ended(self, after: Job, lease: Lease, reported: bool) -> None:

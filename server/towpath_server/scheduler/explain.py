@@ -15,10 +15,10 @@ MOST_COUNTED = 10_000
 
 
 async def explain(state: State, principal: Principal, job: Job) -> Explanation:
-    """The job's place, and each of the caller's workers with what stands against it."""
+    """The job's place, and each worker that the caller may use with what stands against it."""
     position = await _position(state, job) if job.state is JobState.QUEUED else 0
     lane = state.board.obtain(job.definition)
-    workers = [worker for worker in state.workers.values() if principal.owns(worker.tenant, worker.user)]
+    workers = [worker for worker in state.workers.values() if principal.may_use(worker)]
     fits = tuple(Fit(worker, _against(state, job, worker)) for worker in sorted(workers, key=_newest))
     could = [fit for fit in fits if not misfits(lane, _profile(state, fit.worker), fit.worker.worker_id)]
     return Explanation(_summary(state, job, position, fits, could), position, fits)
@@ -64,6 +64,8 @@ def _summary(state: State, job: Job, position: int, fits: tuple[Fit, ...], could
         return f"It is {job.state.name}. {job.state_reason}".strip()
     if state.board.is_paused(state.board.obtain(job.definition)):
         return f"Its queue {job.definition.queue} is paused. Resume it: `towpath queues resume {job.definition.queue}`."
+    if why := state.allowance.why_held(state.board.obtain(job.definition)) if state.allowance.is_on else "":
+        return f"{why[0].upper()}{why[1:]}: it goes on when one of them ends. See `towpath quotas list`."
     if not fits:
         return "You have no worker. Start one: `towpath-worker --server HOST:PORT`."
     if not could:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from towpath_server.core.job import Job
 from towpath_server.core.records import Principal
 from towpath_server.scheduler.messages import JobFilter
-from towpath_server.store.base import Matching
+from towpath_server.store.base import Matching, OwnedBy
 
 
 def selector(principal: Principal, wanted: JobFilter) -> Callable[[Job], bool]:
@@ -27,6 +27,12 @@ def selector(principal: Principal, wanted: JobFilter) -> Callable[[Job], bool]:
         return not labels or labels <= dict(definition.labels).items()
 
     return selects
+
+
+def owned(principal: Principal, job_ids: Iterable[int]) -> OwnedBy:
+    """The store's query for those of the jobs that this caller may see."""
+    sees_all = principal.owns(principal.tenant, "")
+    return OwnedBy(tuple(dict.fromkeys(job_ids)), principal.tenant, None if sees_all else principal.user)
 
 
 def matching(principal: Principal, wanted: JobFilter) -> Matching:

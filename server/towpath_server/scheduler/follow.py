@@ -9,7 +9,7 @@ from dataclasses import replace
 from towpath_server.core.errors import SlowConsumer
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.records import LogChunk, Principal
-from towpath_server.scheduler.filters import matching, selector
+from towpath_server.scheduler.filters import matching, owned, selector
 from towpath_server.scheduler.messages import JobFilter, Told
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.control import visible
@@ -51,7 +51,9 @@ class Follow:
         """
         deadline = asyncio.get_running_loop().time() + longest / SECOND
         with self._state.watchers.ends(job_ids) as watch:
-            stored = await self._state.committer.read(lambda store: store.load(job_ids))
+            query = owned(principal, job_ids)
+            found = await self._state.committer.read(lambda store: store.find(query, len(query.job_ids)))
+            stored = {job.job_id: job for job in found}
             jobs = [visible(principal, job_id, stored.get(job_id)) for job_id in job_ids]
             while not (over := [job for job in jobs if job.state.is_final]):
                 try:
@@ -159,8 +161,9 @@ class Follow:
         return changed
 
     async def _look(self, principal: Principal, job_id: int) -> Job:
-        jobs = await self._state.committer.read(lambda store: store.load([job_id]))
-        return visible(principal, job_id, jobs.get(job_id))
+        query = owned(principal, [job_id])
+        jobs = await self._state.committer.read(lambda store: store.find(query, 1))
+        return visible(principal, job_id, jobs[0] if jobs else None)
 
 
 def _page(store: Store, query: Matching, room: int) -> list[Job]:

@@ -8,15 +8,18 @@ from dataclasses import replace
 from towpath_server.core.attempts import last_attempt
 from towpath_server.core.events import Cancel, Changed, Event, Pause, Resume, Retry
 from towpath_server.core.evolve import evolve
+from towpath_server.core.ids import show
 from towpath_server.core.job import Attempt, Definition, Job, JobState, Lease, Priority
 from towpath_server.core.records import Head, Principal, Queue
+from towpath_server.scheduler import audit
 from towpath_server.scheduler.explain import explain
 from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.follow import Follow
 from towpath_server.scheduler.messages import Explanation, JobFilter, NewJob, Stats
+from towpath_server.scheduler.quotas import demand_retry, demand_room
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.claim import MOST_BYTES, job_bytes
-from towpath_server.scheduler.transactions.control import COMMAND, DELETE, Command, Deletion, visible
+from towpath_server.scheduler.transactions.control import COMMAND, DELETE, Command, Deletion
 from towpath_server.scheduler.transactions.create import CREATE, CreateItem, Draft
 from towpath_server.scheduler.waiters import Waiter
 from towpath_server.store.base import Count
@@ -33,12 +36,14 @@ class Jobs(Follow):
         """Create all of the jobs or none; they are on disk when this returns.
 
         A job whose request_id was seen before is not created again. Raises `ModelNotFound`, `RequestIdReused`,
-        `DedupeConflict`.
+        `DedupeConflict`, `QuotaExceeded`.
         """
         self._state.refuse_when_draining()
         return await self._state.carry_out(self._create(principal, new))
 
     async def _create(self, principal: Principal, new: Sequence[NewJob]) -> list[Job]:
+        if self._state.allowance.is_on:
+            await demand_room(self._state, principal, new)
         now = self._state.clock.wall()
         drafts = [self._draft(principal, one, now) for one in new]
         handed = self._hand_out(drafts, now)
@@ -58,6 +63,8 @@ class Jobs(Follow):
                 if self._state.unsaved_queues.pop((queue.tenant, queue.name), None) is not None:
                     del self._state.queues[queue.tenant, queue.name]
             raise
+        finally:
+            self._state.allowance.forget(draft.job_id for draft in drafts)
         born = {change.after.job_id: change.after for change in created.changes if change.after is not None}
         leased: dict[Waiter, list[Job]] = {waiter: [] for _, waiter in handed.values()}
         for job_id, (_, waiter) in handed.items():
@@ -71,7 +78,9 @@ class Jobs(Follow):
     def _draft(self, principal: Principal, new: NewJob, now: int) -> Draft:
         requirements = new.definition.requirements
         if new.model:
-            requirements = replace(requirements, model_id=self._state.catalogue.model(principal, new.model).model_id)
+            requirements = replace(
+                requirements, model_id=self._state.catalogue.own_model(principal, new.model).model_id
+            )
         definition = evolve(
             new.definition,
             tenant=principal.tenant,
@@ -92,6 +101,7 @@ class Jobs(Follow):
         takers: dict[int, Waiter | None] = {}
         # What is on its way to each: no more at once than one answer can carry, and one job in any case.
         given: dict[Waiter, int] = {}
+        allowance = self._state.allowance
         for draft in sorted(drafts, key=lambda one: (-one.priority, one.job_id)):
             later = draft.definition.schedule_time
             if later is not None and later > now:
@@ -103,6 +113,10 @@ class Jobs(Follow):
             if draft.lane_id not in takers:
                 takers[draft.lane_id] = self._taker(draft)
             waiter = takers[draft.lane_id]
+            if waiter is not None and allowance.is_on and not self._expect(draft, running=True):
+                # No more of this user's may run: this one waits, and so do those behind it.
+                takers[draft.lane_id] = waiter = None
+                self._state.board.push(draft.lane_id, Head(draft.priority, -draft.job_id))
             if waiter is None:
                 continue
             given[waiter] = given.get(waiter, 0) + size
@@ -114,7 +128,14 @@ class Jobs(Follow):
                 takers = self._without(takers, waiter)
         for waiter in dict.fromkeys(waiter for _, waiter in handed.values()):
             self._state.waiters.leave(waiter)
+        for draft in drafts if allowance.is_on else ():
+            if draft.job_id not in handed:
+                self._expect(draft, running=False)
         return handed
+
+    def _expect(self, draft: Draft, *, running: bool) -> bool:
+        definition = draft.definition
+        return self._state.allowance.expect(draft.job_id, definition.tenant, definition.user, running=running)
 
     def _without(self, takers: dict[int, Waiter | None], full: Waiter) -> dict[int, Waiter | None]:
         self._state.waiters.leave(full)
@@ -122,7 +143,9 @@ class Jobs(Follow):
 
     def _taker(self, best: Draft) -> Waiter | None:
         lane = self._state.board.lane(best.lane_id)
-        waiter = None if self._state.board.is_paused(lane) else self._state.waiters.first(lane)
+        # Where a limit has kept jobs waiting though polls are parked, a new one waits behind them.
+        overtakes = self._state.allowance.is_on and self._state.board.has_work(lane)
+        waiter = None if overtakes or self._state.board.holds_back(lane) else self._state.waiters.first(lane)
         if waiter is None:
             self._state.board.push(lane.lane_id, Head(best.priority, -best.job_id))
         return waiter
@@ -158,9 +181,15 @@ class Jobs(Follow):
             principal, job_id, lambda job: Changed(*change(job.definition, job.priority)), revision
         )
 
-    async def cancel(self, principal: Principal, job_id: int, reason: str, force: bool) -> Job:
-        """Cancel a job; one that is final stays as it is."""
-        return await self._command(principal, job_id, lambda job: Cancel(reason, force))
+    async def cancel(self, principal: Principal, job_id: int, reason: str, force: bool, *, call: int = 0) -> Job:
+        """Cancel a job; one that is final stays as it is. `call` is the same for all jobs of one call, if any."""
+        told = audit.event(self._state, principal, audit.JOB_CANCELLED, show("job", job_id), reason=reason)
+        cancel = Command(principal, job_id, lambda job: Cancel(reason, force), None, told, call)
+        return await self._state.carry_out(self._move(cancel))
+
+    def new_call(self) -> int:
+        """A number for a call that asks the same of many jobs."""
+        return self._state.event_ids.next()
 
     async def pause(self, principal: Principal, job_id: int) -> Job:
         """Hold a job back."""
@@ -171,13 +200,19 @@ class Jobs(Follow):
         return await self._command(principal, job_id, lambda job: Resume())
 
     async def retry(self, principal: Principal, job_id: int, revision: int | None = None) -> Job:
-        """Queue a final job again, behind those that wait. Raises `DedupeConflict` where another one has its key."""
+        """Queue a final job again, behind those that wait. Raises `DedupeConflict` where another one has its key.
+
+        Raises `QuotaExceeded` too.
+        """
+        if self._state.allowance.is_on and (job := await self.get(principal, job_id)).state.is_final:
+            demand_retry(self._state, job)
         position = self._state.ids.next()
         return await self._command(principal, job_id, lambda job: Retry(position), revision)
 
     async def delete(self, principal: Principal, job_id: int) -> None:
         """Delete a final job. Raises `NotFinal`."""
-        await self._state.carry_out(self._delete(Deletion(principal, job_id)))
+        told = audit.event(self._state, principal, audit.JOB_DELETED, show("job", job_id))
+        await self._state.carry_out(self._delete(Deletion(principal, job_id, told)))
 
     async def _delete(self, deletion: Deletion) -> None:
         await self._state.committer.submit(DELETE, deletion)
@@ -212,8 +247,7 @@ class Jobs(Follow):
 
     async def get(self, principal: Principal, job_id: int) -> Job:
         """The job. Raises `JobNotFound`, also for another user's."""
-        jobs = await self._state.committer.read(lambda store: store.load([job_id]))
-        return visible(principal, job_id, jobs.get(job_id))
+        return await self._look(principal, job_id)
 
 
 def summed(counts: Sequence[Count], now: int) -> Stats:

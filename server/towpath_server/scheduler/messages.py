@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from towpath_server.core.events import Failed, Progressed, Released, Started, Succeeded
 from towpath_server.core.job import NO_LABELS, ConflictPolicy, Definition, Job, JobState, Priority
-from towpath_server.core.records import Machine, ModelRecord, Queue, Worker
+from towpath_server.core.quotas import NOTHING, Use
+from towpath_server.core.records import Machine, ModelRecord, Queue, Quota, Share, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Registration:
     version: str = ""
     models: tuple[ModelRecord, ...] = ()
     held: tuple[HeldLease, ...] = ()
+    share: Share = Share.USER
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +187,15 @@ class Seen:
     load: Load
     last_heard: int | None
     draining: bool
+    #: Polls of it that wait.
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """The sessions of all other schedulers, and how many polls are parked there."""
+    """The sessions of all other schedulers."""
 
     sessions: Mapping[str, Seen] = field(default_factory=dict)
-    parked: int = 0
 
 
 class WorkerState(IntEnum):
@@ -227,6 +230,14 @@ class QueueView:
 
 
 @dataclass(frozen=True, slots=True)
+class QuotaView:
+    """A quota, and what of it is in use."""
+
+    quota: Quota
+    use: Use = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
     """Which scheduler this is."""
 
@@ -235,6 +246,7 @@ class ServerInfo:
     store: str
     start_time: int
     max_message_bytes: int
+    server_time: int
 
 
 @dataclass(frozen=True, slots=True)

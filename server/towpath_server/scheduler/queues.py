@@ -8,6 +8,7 @@ from dataclasses import replace
 from towpath_server.core.errors import QueueNotFound
 from towpath_server.core.job import Job, JobState
 from towpath_server.core.records import Principal, Queue
+from towpath_server.scheduler import audit
 from towpath_server.scheduler.filters import matching
 from towpath_server.scheduler.messages import JobFilter, QueueView
 from towpath_server.scheduler.state import State
@@ -65,7 +66,9 @@ class Queues:
             tenant=principal.tenant, name=name, create_time=self._state.clock.wall()
         )
         queue = replace(known, paused=paused)
-        await self._state.committer.submit(KEEP, Keep((queue,)))
+        told = audit.event(self._state, principal, audit.QUEUE_PAUSED if paused else audit.QUEUE_RESUMED, name)
+        changed = known.paused is not paused
+        await self._state.committer.submit(KEEP, Keep((queue,), audit=(told,) if changed else ()))
         self._state.queues[key] = queue
         if paused:
             self._state.board.pause(*key)

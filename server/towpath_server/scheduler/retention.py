@@ -8,6 +8,7 @@ from functools import partial
 
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.job import SECOND
+from towpath_server.core.records import AuditEvent
 from towpath_server.log import Logger
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.purge import PURGE, SWEEP, Purge, Sweep
@@ -73,8 +74,8 @@ class Retention:
             if purged.changes:
                 await self._rest(begun)
 
-    async def clean_up(self, tenant: str, ended_before: int) -> int:
-        """Delete the tenant's jobs that were final at a moment; how many they were.
+    async def clean_up(self, tenant: str, ended_before: int, told: AuditEvent | None = None) -> int:
+        """Delete the tenant's jobs that were final at a moment; how many they were. `told` goes with the first of them.
 
         Raises `Draining` where the scheduler stops meanwhile; what is left is deleted by the same call to the next one.
         """
@@ -85,7 +86,7 @@ class Retention:
             for start in range(0, len(found), STEP):
                 self._state.refuse_when_draining()
                 begun = self._state.clock.steady()
-                step = Sweep(tuple(found[start : start + STEP]), ended_before)
+                step = Sweep(tuple(found[start : start + STEP]), ended_before, None if deleted else told)
                 swept = await self._state.committer.submit(SWEEP, step)
                 deleted += len(swept.changes)
                 await self._rest(begun)

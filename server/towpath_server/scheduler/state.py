@@ -13,7 +13,9 @@ from towpath_server.core.errors import Draining
 from towpath_server.core.ids import RANDOM_BITS, new_id
 from towpath_server.core.job import SECOND
 from towpath_server.core.matching import Profile, profile
-from towpath_server.core.records import Queue, Worker
+from towpath_server.core.records import Queue, Quota, Worker
+from towpath_server.entropy import Entropy
+from towpath_server.scheduler.allowance import Allowance
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.catalogue import Catalogue
 from towpath_server.scheduler.changes import Change, changes_of
@@ -100,6 +102,8 @@ class State:
         self.intervals = intervals
         origin = store.origin(clock.wall())
         self.ids = Ids(clock.wall, rng, origin.moment)
+        # Of their own: that something is recorded changes nothing else.
+        self.event_ids = Ids(clock.wall, Entropy(), origin.moment)
         self.committer = new_committer(store, clock.wall, self._told)
         queues = store.records(Queue)
         self.queues = {(queue.tenant, queue.name): queue for queue in queues}
@@ -107,6 +111,10 @@ class State:
         self.unsaved_queues: dict[tuple[str, str], Queue] = {}
         self.board = Board(store.lanes(), [(queue.tenant, queue.name) for queue in queues if queue.paused])
         self.waiters = Waiters(self.board)
+        self.allowance = Allowance(self.board, self.waiters, clock.steady)
+        if quotas := store.records(Quota):
+            self.allowance.adopt(store.usage())
+            self.allowance.put(quotas)
         self.sessions = Sessions(clock.steady)
         self.watchers = Watchers(origin.sequence)
         self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
@@ -160,8 +168,11 @@ class State:
         """The number of this one among several schedulers."""
         self.replica_id = replica_id
         self.ids.be_replica(replica_id)
+        self.event_ids.be_replica(replica_id)
 
     def _told(self, outcomes: Sequence[object]) -> None:
+        if self.allowance.is_on:
+            self.allowance.take_in(outcomes)
         changes = (change for outcome in outcomes for change in changes_of(outcome))
         if self.is_shared:
             self.watchers.tell_each(changes)
@@ -193,6 +204,12 @@ class State:
             session.order(Directive(DirectiveType.DRAIN))
             self.waiters.wake_session(session)
         session.worker = replace(worker, draining=worker.draining or session.worker.draining)
+
+    def forget_worker(self, worker_id: int) -> None:
+        """The worker was removed, here or elsewhere. Its id never comes again."""
+        self.workers.pop(worker_id, None)
+        if (session := self.sessions.of_worker(worker_id)) is not None:
+            self.leave(session)
 
     def leave(self, session: Session) -> None:
         """The session is over: its polls end, and its stream is told."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from heapq import merge
 
 from towpath_server.core.job import Job
 from towpath_server.core.matching import Profile
@@ -13,8 +14,8 @@ from towpath_server.core.records import Lane
 from towpath_server.scheduler.board import Board
 from towpath_server.scheduler.sessions import Session
 
-# Whose polls take a job: its tenant, its user, its job type.
-Rank = tuple[str, str, str]
+# Whose polls take a job: its tenant, its user (None for polls of workers that are shared), its job type.
+Rank = tuple[str, str | None, str]
 
 
 class Waiter:
@@ -90,11 +91,22 @@ class Waiters:
         if pinned is not None:
             mine = self._by_worker.get(pinned, ())
             return next((waiter for waiter in mine if self._board.serves(lane, waiter.profile, pinned)), None)
-        for _, profile in self._ranks.get((lane.tenant, lane.user, lane.job_type), ()):
+        for _, profile in self._lines_for(lane):
             waiter = next(iter(self._lines[profile]))
             if self._board.serves(lane, profile, waiter.session.worker.worker_id):
                 return waiter
         return None
+
+    def _lines_for(self, lane: Lane) -> Iterable[tuple[int, Profile]]:
+        """The lines that take such jobs of this user, those that wait longest first."""
+        own = self._ranks.get((lane.tenant, lane.user, lane.job_type), ())
+        shared = self._ranks.get((lane.tenant, None, lane.job_type))
+        # No two polls have one number: profiles are never compared.
+        return own if shared is None else merge(own, shared)
+
+    def parked(self, worker_id: int) -> int:
+        """How many polls of a worker are parked."""
+        return len(self._by_worker.get(worker_id, ()))
 
     def wake(self, lane: Lane, jobs: int) -> None:
         """Let as many polls look again as could take so many jobs of the lane, no more."""
@@ -134,4 +146,4 @@ class Waiters:
 
 
 def _ranks(profile: Profile) -> Iterator[Rank]:
-    return ((profile.tenant, profile.user, job_type) for job_type in profile.job_types)
+    return ((profile.tenant, profile.serves_user, job_type) for job_type in profile.job_types)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from towpath_server.core.errors import Forbidden
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.matching import profile
-from towpath_server.core.records import ModelRecord, Principal, Replica, Worker
+from towpath_server.core.records import ModelRecord, Principal, Replica, Role, Share, Worker
+from towpath_server.scheduler import audit
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import Directive, DirectiveType, Registered, Registration
 from towpath_server.scheduler.sessions import Poll, Session
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.claim import Claim, ClaimItem
+from towpath_server.scheduler.transactions.claim import NO_ROOMS, Claim, ClaimItem
 from towpath_server.scheduler.transactions.expire import BOOT_GRACE, BootGrace
-from towpath_server.scheduler.transactions.records import KEEP, Keep
+from towpath_server.scheduler.transactions.models import SYNC, Sync, owned
 from towpath_server.scheduler.transactions.sessions import (
     ADOPT,
     BEGIN,
@@ -25,7 +27,11 @@ from towpath_server.scheduler.transactions.sessions import (
     Begin,
     End,
     Recount,
-    owned,
+)
+
+SHARE_WITH_TENANT = (
+    "share a worker with the tenant. Start the worker without `--share tenant`, or ask an admin for an invitation that "
+    "allows it: `towpath workers invite --share tenant`"
 )
 
 
@@ -39,16 +45,25 @@ class Workers:
         self._homeless: frozenset[str] = frozenset()
 
     async def register(self, principal: Principal, asked: Registration) -> Registered:
-        """Begin a session: the worker's jobs that it does not name are given to others."""
+        """Begin a session: the worker's jobs that it does not name are given to others.
+
+        Raises `Forbidden` where the worker shares more than its token may.
+        """
         self._state.refuse_when_draining()
+        if asked.share is Share.TENANT and Share.TENANT is not principal.share and principal.role is not Role.ADMIN:
+            raise Forbidden(what=SHARE_WITH_TENANT)
         return await self._state.carry_out(self._begin(principal, asked))
 
     async def _begin(self, principal: Principal, asked: Registration) -> Registered:
         # It may come from another scheduler, with models that are not known here yet.
         await self._state.catch_up()
         candidate, fresh_id = self._worker(principal, asked), self._state.ids.next()
-        gone = self._gone(candidate.worker_id, asked.models)
-        begun = await self._state.committer.submit(BEGIN, Begin(candidate, fresh_id, asked.held, asked.models, gone))
+        gone = self._gone(candidate.worker_id, owned(asked.models, candidate))
+        told = audit.event(
+            self._state, principal, audit.WORKER_JOINED, name=candidate.name, share=candidate.share.name.lower()
+        )
+        begin = Begin(candidate, fresh_id, asked.held, asked.models, gone, told)
+        begun = await self._state.committer.submit(BEGIN, begin)
         worker = begun.worker
         before = self._state.sessions.of_worker(worker.worker_id)
         if before is not None:
@@ -84,6 +99,8 @@ class Workers:
             connect_time=now,
             session_id=f"ses_{self._state.new_token()}",
             replica_id=self._state.replica_id,
+            share=asked.share,
+            token_id=principal.token_id,
         )
 
     def _gone(self, worker_id: int, models: Iterable[ModelRecord]) -> tuple[ModelRecord, ...]:
@@ -149,11 +166,17 @@ class Workers:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait / SECOND
         while not (poll.gone or session.over or session.worker.draining or self._state.draining):
+            allowance = self._state.allowance
+            rooms = allowance.rooms(session.worker.tenant) if allowance.is_on else NO_ROOMS
             eligible = self._state.board.eligible(session.profile, session.worker.worker_id)
             if eligible.entries:
                 worker = session.worker
-                item = ClaimItem(worker.worker_id, session.session_id, worker.tenant, eligible.entries, max_jobs)
-                outcome = await self._state.committer.submit(self._claim.verb, item)
+                item = ClaimItem(worker.worker_id, session.session_id, worker.tenant, eligible.entries, max_jobs, rooms)
+                settled = allowance.reserve(rooms, max_jobs)
+                try:
+                    outcome = await self._state.committer.submit(self._claim.verb, item)
+                finally:
+                    settled()
                 self._state.board.settle(outcome.heads, eligible.pushes)
                 self._state.absorb(outcome.changes)
                 if outcome.jobs:
@@ -194,11 +217,10 @@ class Workers:
         await self._state.carry_out(self._sync_models(session, models))
 
     async def _sync_models(self, session: Session, models: Sequence[ModelRecord]) -> None:
-        mine = [owned(model, session.worker) for model in models]
-        gone = self._gone(session.worker.worker_id, mine)
-        await self._state.committer.submit(KEEP, Keep(tuple(mine), gone))
+        gone = self._gone(session.worker.worker_id, owned(models, session.worker))
+        kept = await self._state.committer.submit(SYNC, Sync(session.worker, tuple(models), gone))
         self._state.catalogue.discard(gone)
-        self._state.catalogue.add(mine)
+        self._state.catalogue.add(kept)
         self._state.refresh_profile(session)
 
     async def deregister(self, principal: Principal, worker_id: int, session_id: str) -> None:
@@ -210,15 +232,18 @@ class Workers:
         """End the sessions that were not heard of for a whole lease; their jobs are lost with them."""
         # None of them must be handed what another one lost.
         for session in self._state.sessions.silent():
-            self._state.leave(session)
-            self._ending.append(session)
+            self.end_later(session)
         for session in list(self._ending):
             await self._end(session, released=False)
 
-    async def _end(self, session: Session, *, released: bool) -> None:
+    def end_later(self, session: Session) -> None:
+        """The session is over, and the store does not know it yet: the next look at the clocks tells it."""
         self._state.leave(session)
         if session not in self._ending:
             self._ending.append(session)
+
+    async def _end(self, session: Session, *, released: bool) -> None:
+        self.end_later(session)
         worker_id = session.worker.worker_id
         # Where the store does not answer, the session stays here for the next look at the clocks.
         ended = await self._state.committer.submit(END, End(session.worker, released))
@@ -266,6 +291,7 @@ class Workers:
         graced = await self._state.committer.submit(BOOT_GRACE, BootGrace(ids, until, MOST_HELD))
         # Not before it is known what they hold: a worker that comes meanwhile would be told to abandon all of it.
         for worker in workers:
-            if self._state.workers[worker.worker_id].session_id == worker.session_id:
+            kept = self._state.workers.get(worker.worker_id)
+            if kept is not None and kept.session_id == worker.session_id:
                 self._live(worker)
         self._state.absorb(graced.changes)

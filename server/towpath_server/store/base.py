@@ -108,6 +108,18 @@ class HeldBy:
     session_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class OwnedBy:
+    """Those of these jobs that are of the tenant, and of the user where one is given, by job_id.
+
+    Of others nothing is read: it takes as long as for jobs that never were.
+    """
+
+    job_ids: tuple[int, ...]
+    tenant: str
+    user: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matching:
     """The jobs that fit all that is set, by job_id (newest first unless `ascending`), after job `after`.
@@ -132,7 +144,7 @@ class Matching:
     after: int | None = None
 
 
-Query = ByRequest | ByDedupe | InLane | Due | HeldBy | Matching
+Query = ByRequest | ByDedupe | InLane | Due | HeldBy | OwnedBy | Matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,11 +7,11 @@ answered before the commit that holds it is on disk. There is no timer: what com
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from time import sleep
 from typing import Any, TypeVar, cast
@@ -19,36 +19,19 @@ from typing import Any, TypeVar, cast
 from towpath_server.core.errors import Draining, StoreFull, StoreUnavailable, TowpathError
 from towpath_server.failpoints import reach
 from towpath_server.store.base import Contended, Store
+from towpath_server.store.grouping import HEAVY, Read, TaskT, Write, by_verb, parts, take
 from towpath_server.store.shared import SharedStore
 from towpath_server.store.verb import ItemT, OutT, Verb
 
 __all__ = ["HEAVY", "MAX_GROUP", "Committer", "ItemT", "OnCommit", "OutT", "Verb"]
 
 T = TypeVar("T")
-TaskT = TypeVar("TaskT", "_Write", "_Read")
 
 OnCommit = Callable[[Sequence[object]], None]
 
 MAX_GROUP = 1024
-# Bytes of one commit: what is on its way for longer than a second, a shared store takes for dead.
-HEAVY = 8 * 1024 * 1024
 # How long (seconds) to stand back each time that others were in the way.
 PAUSES = (0.0, 0.005, 0.02, 0.1, 0.3)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Write:
-    verb: Verb[Any, Any]
-    item: Any
-    answer: asyncio.Future[Any]
-    weight: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    run: Callable[[Store], Any]
-    answer: asyncio.Future[Any]
-    weight: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +74,11 @@ class Committer:
         self._max_group = max_group
         self._now = 0
         # None ends the thread that takes it.
-        self._writes: SimpleQueue[_Write | None] = SimpleQueue()
-        self._reads: SimpleQueue[_Read | None] = SimpleQueue()
+        self._writes: SimpleQueue[Write | None] = SimpleQueue()
+        self._reads: SimpleQueue[Read | None] = SimpleQueue()
         # None: those who read in another way than with threads have one line for all.
-        self._scans: SimpleQueue[_Read | None] | None = None
-        self._follows: SimpleQueue[_Read | None] | None = None
+        self._scans: SimpleQueue[Read | None] | None = None
+        self._follows: SimpleQueue[Read | None] | None = None
         self._threads: tuple[Thread, ...] = ()
         self._views: tuple[Store, ...] = ()
         self._started = False
@@ -137,7 +120,7 @@ class Committer:
         changed, and `Draining` after `stop`.
         """
         answer: asyncio.Future[OutT] = self._new_answer()
-        self._writes.put(_Write(verb, item, answer, verb.weigh(item)))
+        self._writes.put(Write(verb, item, answer, verb.weigh(item)))
         return await answer
 
     async def read(self, run: Callable[[Store], T]) -> T:
@@ -146,13 +129,13 @@ class Committer:
         For what is found by its key: others wait meanwhile.
         """
         answer: asyncio.Future[T] = self._new_answer()
-        self._reads.put(_Read(run, answer))
+        self._reads.put(Read(run, answer))
         return await answer
 
     async def scan(self, run: Callable[[Store], T]) -> T:
         """The same for what may look at every job there is: only other scans wait for it."""
         answer: asyncio.Future[T] = self._new_answer()
-        (self._reads if self._scans is None else self._scans).put(_Read(run, answer))
+        (self._reads if self._scans is None else self._scans).put(Read(run, answer))
         return await answer
 
     async def follow(self, run: Callable[[SharedStore], T]) -> T:
@@ -160,7 +143,7 @@ class Committer:
         answer: asyncio.Future[T] = self._new_answer()
         if self._follows is None:
             raise RuntimeError("nobody else writes to this store")
-        self._follows.put(_Read(cast("Callable[[Store], T]", run), answer))
+        self._follows.put(Read(cast("Callable[[Store], T]", run), answer))
         return await answer
 
     async def stop(self) -> None:
@@ -196,25 +179,26 @@ class Committer:
     ) -> None:
         more = True
         while more:
-            group, more = _take(tasks, most)
-            outcomes = work(group) if group else []
-            with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
-                self._loop.call_soon_threadsafe(answer, outcomes)
+            group, more = take(tasks, most)
+            for part in parts(group):
+                outcomes = work(part)
+                with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+                    self._loop.call_soon_threadsafe(answer, outcomes)
 
-    def _commit(self, group: list[_Write]) -> list[_Outcome]:
+    def _commit(self, group: list[Write]) -> list[_Outcome]:
         for pause in PAUSES:
             try:
                 return self._attempt(group)
             except Contended:
                 if len(group) > 1:
                     # Perhaps it was too much for the time that others leave, and not all of them are in the way of all.
-                    in_order = [write for writes in _by_verb(group) for write in writes]
+                    in_order = [write for writes in by_verb(group) for write in writes]
                     middle = len(in_order) // 2
                     return self._commit(in_order[:middle]) + self._commit(in_order[middle:])
                 sleep(pause)
         return [_Outcome(group[0].answer, error=StoreUnavailable())]
 
-    def _attempt(self, group: list[_Write]) -> list[_Outcome]:
+    def _attempt(self, group: list[Write]) -> list[_Outcome]:
         self._now = max(self._now, self._clock())
         try:
             return self._commit_together(group, self._now)
@@ -225,13 +209,13 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
             if len(group) == 1:
                 return [_Outcome(group[0].answer, error=error)]
-            in_order = [write for writes in _by_verb(group) for write in writes]
+            in_order = [write for writes in by_verb(group) for write in writes]
             return [outcome for write in in_order for outcome in self._commit([write])]
 
-    def _commit_together(self, group: list[_Write], now: int) -> list[_Outcome]:
+    def _commit_together(self, group: list[Write], now: int) -> list[_Outcome]:
         outcomes = []
         with self._store.transaction():
-            for writes in _by_verb(group):
+            for writes in by_verb(group):
                 verb = writes[0].verb
                 results = verb.run(self._store, now, [write.item for write in writes])
                 if len(results) != len(writes):
@@ -249,45 +233,22 @@ class Committer:
             _tell(outcomes)
         reach("answer.after")
 
-    def _look(self, group: list[_Read]) -> list[_Outcome]:
+    def _look(self, group: list[Read]) -> list[_Outcome]:
         return _looked(self._view, group)
 
 
-def _looked(view: Store, group: list[_Read]) -> list[_Outcome]:
+def _looked(view: Store, group: list[Read]) -> list[_Outcome]:
     return [_seen(view, read) for read in group]
 
 
-def _seen(view: Store, read: _Read) -> _Outcome:
+def _seen(view: Store, read: Read) -> _Outcome:
     try:
         return _Outcome(read.answer, read.run(view))
     except Exception as error:  # noqa: BLE001 - it goes to whoever waits for it
         return _Outcome(read.answer, error=error)
 
 
-def _take(tasks: SimpleQueue[TaskT | None], most: int) -> tuple[list[TaskT], bool]:
-    """All that is pending, at least one and not much more than `HEAVY`, and whether more may come."""
-    group: list[TaskT] = []
-    weight = 0
-    task = tasks.get()
-    with suppress(Empty):
-        while task is not None:
-            group.append(task)
-            weight += task.weight
-            if len(group) == most or weight >= HEAVY:
-                break
-            task = tasks.get_nowait()
-    return group, task is not None
-
-
-def _by_verb(group: list[_Write]) -> Iterable[list[_Write]]:
-    """The writes of each verb together, by rank, then in order of arrival."""
-    together: dict[Verb[Any, Any], list[_Write]] = {}
-    for write in group:
-        together.setdefault(write.verb, []).append(write)
-    return sorted(together.values(), key=lambda writes: writes[0].verb.rank)
-
-
-def _outcome(write: _Write, result: object) -> _Outcome:
+def _outcome(write: Write, result: object) -> _Outcome:
     if isinstance(result, TowpathError):
         return _Outcome(write.answer, error=result)
     return _Outcome(write.answer, result)

@@ -21,6 +21,7 @@ from towpath_server.store.base import (
     IntegrityViolation,
     Matching,
     Origin,
+    OwnedBy,
     Query,
     Record,
     Recorded,
@@ -153,6 +154,9 @@ class MemoryStore:
                 found = [job for time, job in sorted(due, key=lambda pair: pair[0]) if time <= now]
             case HeldBy(session_id):
                 found = [job for job in jobs if job.lease is not None and job.lease.session_id == session_id]
+            case OwnedBy(job_ids, tenant, user):
+                owned = (job for job in jobs if job.definition.tenant == tenant)
+                found = [job for job in owned if job.job_id in job_ids and user in (None, job.definition.user)]
             case Matching(dispatch_order=True):
                 found = sorted((job for job in jobs if fits(job, query)), key=dispatch_order)
                 skip = query.after or 0

@@ -33,7 +33,7 @@ def asked(rows: Callable[[str], Iterable[tuple[Any, ...]]], *, sizes: bool) -> d
             uses.setdefault((tenant, user), []).append(Use(result_bytes=size))
         for tenant, user, size in rows(LOGS):
             uses.setdefault((tenant, user), []).append(Use(log_bytes=size))
-    return {owner: total(each) for owner, each in uses.items()}
+    return _summed(uses)
 
 
 def counted(jobs: Iterable[Job], logs: Iterable[LogChunk], *, sizes: bool) -> dict[Owner, Use]:
@@ -46,5 +46,8 @@ def counted(jobs: Iterable[Job], logs: Iterable[LogChunk], *, sizes: bool) -> di
         uses.setdefault(owner, []).append(use if sizes else use._replace(result_bytes=0))
     for chunk in logs if sizes else ():
         uses.setdefault(owner_of[chunk.job_id], []).append(Use(log_bytes=len(chunk.text.encode())))
-    sums = {owner: total(each) for owner, each in uses.items()}
-    return {owner: use for owner, use in sums.items() if use != NOTHING}
+    return _summed(uses)
+
+
+def _summed(uses: dict[Owner, list[Use]]) -> dict[Owner, Use]:
+    return {owner: use for owner, each in uses.items() if (use := total(each)) != NOTHING}

@@ -32,3 +32,6 @@ class Verb(Generic[ItemT, OutT]):
     rank: int = 0
     # The bytes that an item brings, roughly, where they may be many.
     weigh: Callable[[ItemT], int] = _light
+    # Where heavier items come at the same time, those up to this weight go ahead of them in a commit of their own.
+    # Nothing that was submitted before them may be needed by them: only what does not depend on others may set it.
+    small: int = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from towpath_server.core.errors import Conflict
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Head, Lane, LogChunk, Queue, Replica, Token, Worker
+from towpath_server.core.records import Head, Lane, LogChunk, Queue, Quota, Replica, Token, Worker
 from towpath_server.store.base import (
     ByDedupe,
     ByRequest,
@@ -18,6 +18,7 @@ from towpath_server.store.base import (
     InLane,
     IntegrityViolation,
     Matching,
+    OwnedBy,
     Query,
     Record,
 )
@@ -156,6 +157,8 @@ def record_key(record: Record) -> tuple[Any, ...]:
         return ("token", record.token_id)
     if isinstance(record, Replica):
         return ("replica", record.replica_id)
+    if isinstance(record, Quota):
+        return ("quota", record.tenant, record.user)
     return ("worker", record.worker_id) if isinstance(record, Worker) else ("model", record.model_id)
 
 
@@ -180,6 +183,8 @@ def _answers(job: Job, query: Query) -> bool:
             return job.lane_id == lane_id and job.state is JobState.QUEUED
         case Due(now, final):
             return job.due_time is not None and job.due_time <= now and job.state.is_final == final
+        case OwnedBy(job_ids, tenant, user):
+            return job.job_id in job_ids and asked.tenant == tenant and user in (None, asked.user)
         case HeldBy(session_id):
             return job.lease is not None and job.lease.session_id == session_id
     for name in ("tenant", "user", "queue", "job_type", "workspace"):

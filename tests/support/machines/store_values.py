@@ -20,7 +20,7 @@ from towpath_server.core.job import (
     Timeouts,
 )
 from towpath_server.core.records import Gpu, LogChunk, Machine, ModelRecord, Queue, Role, Token, Worker
-from towpath_server.store.base import ByDedupe, ByRequest, Due, HeldBy, InLane, Matching, Query, Record
+from towpath_server.store.base import ByDedupe, ByRequest, Due, HeldBy, InLane, Matching, OwnedBy, Query, Record
 
 HUGE = 2**63 - 1
 
@@ -154,6 +154,7 @@ queries = st.one_of(
     lanes.map(lambda one: InLane(one.lane_id)),
     st.builds(Due, soon, st.booleans()),
     st.builds(HeldBy, st.sampled_from(SESSIONS)),
+    st.builds(OwnedBy, st.lists(job_ids, max_size=3).map(tuple), tenants, st.none() | users),
 )
 counted = matchings.map(lambda one: Matching(tenant=one.tenant, user=one.user, states=one.states, labels=one.labels))
 

@@ -12,7 +12,7 @@ from towpath_server.scheduler.state import Ids, State
 from towpath_server.scheduler.timers import Timers
 from towpath_server.scheduler.transactions import create
 from towpath_server.scheduler.transactions.expire import EXPIRE, Expired, ExpireItem
-from towpath_server.store import committer
+from towpath_server.store import committer, grouping
 from towpath_server.store.committer import Committer
 from towpath_server.store.sqlite import store as sqlite
 
@@ -22,7 +22,7 @@ def acknowledge_before_commit() -> Iterator[None]:
     def early(self: Committer, group: list[Any], now: int) -> list[Any]:
         outcomes = []
         with self._store.transaction():
-            for writes in committer._by_verb(group):
+            for writes in grouping.by_verb(group):
                 results = writes[0].verb.run(self._store, now, [write.item for write in writes])
                 outcomes += [committer._outcome(*pair) for pair in zip(writes, results, strict=True)]
             committer._tell(outcomes)

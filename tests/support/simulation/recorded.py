@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from towpath_server.core.errors import StoreFull, StoreUnavailable
 from towpath_server.core.job import Attempt, Job
-from towpath_server.core.records import Head, Lane, LogChunk, Queue
+from towpath_server.core.quotas import Owner, Use
+from towpath_server.core.records import AuditEvent, Head, Lane, LogChunk, Queue
 from towpath_server.store.base import (
     Contended,
     Count,
@@ -15,6 +16,7 @@ from towpath_server.store.base import (
     Origin,
     Query,
     Record,
+    Recorded,
     RecordKey,
     RecordT,
     Store,
@@ -201,6 +203,18 @@ class RecordedStore:
     def logs(self, job_id: int, attempt: int, offset: int, limit: int) -> list[LogChunk]:
         """See `Store`."""
         return self._store.logs(job_id, attempt, offset, limit)
+
+    def append_audit(self, events: Sequence[AuditEvent]) -> None:
+        """See `Store`."""
+        self._store.append_audit(events)
+
+    def audit(self, query: Recorded, limit: int) -> list[AuditEvent]:
+        """See `Store`."""
+        return self._store.audit(query, limit)
+
+    def usage(self, *, sizes: bool = False) -> dict[Owner, Use]:
+        """See `Store`."""
+        return self._store.usage(sizes=sizes)
 
     def close(self) -> None:
         """See `Store`."""

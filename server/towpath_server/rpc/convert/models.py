@@ -9,12 +9,12 @@ from towpath_server.rpc.convert.times import moment
 
 
 def model_record(message: model_pb2.Model) -> ModelRecord:
-    """A model as a worker tells it; whose it is and where it lies is filled in by the scheduler."""
+    """A model as a worker tells it; the scheduler decides whose it is, and fills in where it lies."""
     return ModelRecord(
         model_id=ids.read(ids.MODEL, message.model_id),
         worker_id=0,
-        tenant="",
-        user="",
+        tenant=message.tenant.replace("\0", " "),
+        user=message.user.replace("\0", " "),
         name=message.name.replace("\0", " "),
         version=message.version,
         model_type=message.model_type.replace("\0", " "),

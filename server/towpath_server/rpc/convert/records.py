@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from towpath.v1 import admin_service_pb2, auth_service_pb2, job_service_pb2, queue_service_pb2
-from towpath_server.core.records import LogChunk, Token
+from towpath.v1 import admin_service_pb2, auth_service_pb2, job_service_pb2, queue_service_pb2, worker_pb2
+from towpath_server.core.records import AuditEvent, LogChunk, Share, Token
 from towpath_server.rpc.convert import ids
 from towpath_server.rpc.convert.jobs import state_counts
 from towpath_server.rpc.convert.times import duration, timestamp
@@ -21,6 +21,28 @@ def token_to_proto(token: Token) -> auth_service_pb2.Token:
         create_time=timestamp(token.create_time),
         expire_time=timestamp(token.expire_time),
         revoke_time=timestamp(token.revoke_time),
+        share=worker_pb2.WorkerShare.ValueType(token.share),
+        previous_expire_time=timestamp(token.previous_expire_time),
+    )
+
+
+def share_of(given: worker_pb2.WorkerShare.ValueType) -> Share:
+    """How much workers share; what is not set shares nothing."""
+    return Share(given) if given else Share.USER
+
+
+def audit_to_proto(event: AuditEvent) -> admin_service_pb2.AuditEvent:
+    """Something that was done, or refused."""
+    return admin_service_pb2.AuditEvent(
+        event_id=event.event_id,
+        event_time=timestamp(event.time),
+        action=event.action,
+        tenant=event.tenant,
+        user=event.user,
+        token_id=ids.show(ids.TOKEN, event.token_id),
+        origin=event.origin,
+        subject=event.subject,
+        details=event.details,
     )
 
 
@@ -66,6 +88,7 @@ def info_to_proto(info: ServerInfo) -> admin_service_pb2.GetServerInfoResponse:
         store=info.store,
         start_time=timestamp(info.start_time),
         max_message_bytes=info.max_message_bytes,
+        server_time=timestamp(info.server_time),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from towpath.v1 import worker_pb2, worker_service_pb2
 from towpath_server.core.job import Job
-from towpath_server.core.records import Gpu, Machine
+from towpath_server.core.records import Gpu, Machine, Share
 from towpath_server.rpc.convert import ids, wire
 from towpath_server.rpc.convert.jobs import MAX_JOB_BYTES, job_to_bytes
 from towpath_server.rpc.convert.models import model_record
@@ -27,6 +27,7 @@ def registration(message: worker_service_pb2.RegisterWorkerRequest) -> Registrat
         version=message.version,
         models=tuple(model_record(model) for model in message.models),
         held=tuple(held_lease(lease) for lease in message.held_leases),
+        share=Share(message.share or Share.USER),
     )
 
 
@@ -105,6 +106,7 @@ def worker_to_proto(view: WorkerView) -> worker_pb2.Worker:
         heartbeat_time=timestamp(view.heartbeat_time),
         model_count=view.models,
         version=worker.version,
+        share=worker_pb2.WorkerShare.ValueType(worker.share),
     )
 
 

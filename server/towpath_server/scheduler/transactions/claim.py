@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from towpath_server.core.errors import TowpathError
 from towpath_server.core.events import Claimed
 from towpath_server.core.fairness import Entry, Turns, corrected, entry_of, pick_ranked
 from towpath_server.core.job import Definition, Job, Lease
+from towpath_server.core.quotas import Owner, owners
 from towpath_server.core.records import Head
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.store.base import InLane, Store
@@ -22,13 +24,14 @@ MOST_BYTES = 2 * 1024 * 1024
 FIRST = 2
 # By how much more a lane is asked for when it gave all that it was asked for.
 GROWTH = 8
+NO_ROOMS: Mapping[Owner, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimItem:
     """A poll: which lanes of a tenant it serves, by where their best jobs are thought to stand, and how many it takes.
 
-    `lanes` is a heap.
+    `lanes` is a heap. `rooms`: of these users, and tenants as wholes, it may be given so many.
     """
 
     worker_id: int
@@ -36,6 +39,7 @@ class ClaimItem:
     tenant: str
     lanes: list[Entry]
     limit: int
+    rooms: Mapping[Owner, int] = field(default_factory=lambda: NO_ROOMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,15 @@ class _Line:
 
     def head(self) -> Head | None:
         """Where the best one stands."""
+        best = self.best()
+        return Head(best.priority, -best.position) if best is not None else None
+
+    def best(self) -> Job | None:
+        """The best one."""
         if not self._jobs and self._more:
             self._fetch(self._popped + min(self._most, self._room))
             self._most *= GROWTH
-        return Head(self._jobs[0].priority, -self._jobs[0].position) if self._jobs else None
+        return self._jobs[0] if self._jobs else None
 
     def pop(self) -> Job:
         """Take the best one."""
@@ -80,6 +89,33 @@ class _Line:
         self._jobs = deque(jobs[self._popped :])
         # Of jobs like these: what one answer can carry.
         self._room = max(MOST_BYTES * len(jobs) // max(sum(job_bytes(job.definition) for job in jobs), 1), 1)
+
+
+class _Capped:
+    """A line that ends for a poll where its user, or its tenant, has no more room."""
+
+    def __init__(self, line: _Line, rooms: dict[Owner, int]) -> None:
+        self._line = line
+        self._rooms = rooms
+
+    def head(self) -> Head | None:
+        """Where the best one stands."""
+        best = self._line.best()
+        if best is None or any(self._rooms.get(owner) == 0 for owner in _owners(best)):
+            return None
+        return self._line.head()
+
+    def pop(self) -> Job:
+        """Take the best one."""
+        job = self._line.pop()
+        for owner in _owners(job):
+            if owner in self._rooms:
+                self._rooms[owner] -= 1
+        return job
+
+    def give_back(self, job: Job) -> None:
+        """It was popped last, and is not wanted."""
+        self._line.give_back(job)
 
 
 class Claim:
@@ -125,9 +161,13 @@ class Claim:
             for jobs, mine in zip(picked, asked, strict=True)
         ]
 
-    def _pick(self, item: ClaimItem, lanes: list[Entry], line_of: Callable[[int], _Line]) -> list[Job]:
+    def _pick(self, item: ClaimItem, lanes: list[Entry], whole: Callable[[int], _Line]) -> list[Job]:
         """The poll's jobs: no more at once than one answer can carry, and one in any case."""
         size = 0
+        rooms = dict(item.rooms)
+
+        def line_of(lane_id: int) -> _Line | _Capped:
+            return _Capped(whole(lane_id), rooms) if rooms else whole(lane_id)
 
         def is_full(job: Job) -> bool:
             nonlocal size
@@ -139,6 +179,10 @@ class Claim:
             late = jobs.pop()
             line_of(late.lane_id).give_back(late)
         return jobs
+
+
+def _owners(job: Job) -> tuple[Owner, Owner]:
+    return owners(job.definition.tenant, job.definition.user)
 
 
 def job_bytes(definition: Definition) -> int:

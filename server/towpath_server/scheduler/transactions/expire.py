@@ -64,7 +64,8 @@ def grant_boot_grace(store: Store, now: int, items: Sequence[BootGrace]) -> list
             if later is not job:
                 changes.put(job, later)
         changes.save()
-        outcomes.append(Committed(tuple(Change(None, job) for job in changes.jobs())))
+        before = {job.job_id: job for job in held}
+        outcomes.append(Committed(tuple(Change(before[job.job_id], job) for job in changes.jobs())))
     return outcomes
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from towpath_server.core.errors import TowpathError
+from towpath_server.core.records import AuditEvent
 from towpath_server.scheduler.changes import Change, Committed
+from towpath_server.scheduler.transactions.recording import record
 from towpath_server.store.base import Due, Store
 from towpath_server.store.committer import Verb
 
@@ -35,6 +37,7 @@ class Sweep:
 
     job_ids: tuple[int, ...]
     ended_before: int
+    audit: AuditEvent | None = None
 
 
 def purge(store: Store, now: int, items: Sequence[Purge]) -> list[Purged | TowpathError]:
@@ -52,6 +55,8 @@ def sweep(store: Store, now: int, items: Sequence[Sweep]) -> list[Committed | To
         jobs = store.load(item.job_ids).values()
         over = [job for job in jobs if job.end_time is not None and job.end_time <= item.ended_before]
         store.delete([job.job_id for job in over])
+        if over:
+            record(store, [item.audit])
         outcomes.append(Committed(tuple(Change(job, None) for job in over)))
     return outcomes
 

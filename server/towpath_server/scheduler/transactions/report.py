@@ -10,6 +10,7 @@ from towpath_server.core.events import Adopted, Failed, Progressed, Released, Su
 from towpath_server.core.records import LogChunk, ModelRecord, Worker
 from towpath_server.scheduler.changes import Change, Changes
 from towpath_server.scheduler.messages import HeldLease, Logged, Report, WorkerEvent
+from towpath_server.scheduler.transactions.models import free
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
 
@@ -49,6 +50,7 @@ def run(store: Store, now: int, items: Sequence[ReportItem]) -> list[Reported | 
     for item in items:
         _bring_home(store, changes, item)
     outcomes = [_take_in(item, changes, logs) for item in items]
+    outcomes = [replace(outcome, models=_kept(store, outcome.models)) for outcome in outcomes]
     if logs:
         store.append_logs(logs)
     models = [model for outcome in outcomes for model in outcome.models]
@@ -108,6 +110,13 @@ def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Report
     late = tuple(lease for lease in superseded if lease not in accepted)
     sequence = item.reports[-1].sequence if item.reports else 0
     return Reported(sequence, (), late, tuple(logged), tuple(models), tuple(accepted), tuple(refused))
+
+
+def _kept(store: Store, models: tuple[ModelRecord, ...]) -> tuple[ModelRecord, ...]:
+    # All are of one worker. Where that was removed meanwhile, nothing is left that holds them.
+    if not models or not store.records(Worker, [(models[0].worker_id,)]):
+        return ()
+    return tuple(free(store, models))
 
 
 def _log(job_id: int, event: Logged, changes: Changes) -> LogChunk:

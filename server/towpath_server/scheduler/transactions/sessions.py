@@ -9,9 +9,11 @@ from towpath_server.core.errors import TowpathError, WorkerNotFound
 from towpath_server.core.events import Adopted, Confirmed, Released, WorkerLost
 from towpath_server.core.ids import show
 from towpath_server.core.job import Job, JobState
-from towpath_server.core.records import ModelRecord, Principal, Replica, Worker
+from towpath_server.core.records import AuditEvent, ModelRecord, Principal, Replica, Worker
 from towpath_server.scheduler.changes import Change, Changes, Committed
 from towpath_server.scheduler.messages import HeldLease
+from towpath_server.scheduler.transactions.models import free, owned
+from towpath_server.scheduler.transactions.recording import record
 from towpath_server.store.base import HeldBy, Store
 from towpath_server.store.committer import Verb
 
@@ -30,6 +32,7 @@ class Begin:
     held: tuple[HeldLease, ...]
     models: tuple[ModelRecord, ...]
     gone_models: tuple[ModelRecord, ...]
+    audit: AuditEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Drain:
 
     principal: Principal
     worker_id: int
+    audit: AuditEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +127,18 @@ def _begin(store: Store, now: int, item: Begin) -> Begun:
     late = tuple(lease for lease in named if _counts_late(others.get(lease.job_id), lease))
     superseded = tuple(lease for lease in named if lease not in late)
     told = changes.save()
-    models = tuple(owned(model, worker) for model in item.models)
+    store.put([worker])
+    # A session that begins again is nothing to tell of.
+    again = known is not None and (known.worker_id, known.token_id) == (worker.worker_id, worker.token_id)
+    if item.audit is not None and not again:
+        record(store, [replace(item.audit, subject=show("wkr", worker.worker_id))])
+    models = tuple(free(store, owned(item.models, worker)))
     gone = item.gone_models if worker.worker_id != item.fresh_id else ()
-    store.put([worker, *models])
+    if models:
+        store.put(models)
     if gone:
         store.remove(list(gone))
     return Begun(worker, models, gone, tuple(told), late, superseded)
-
-
-def owned(model: ModelRecord, worker: Worker) -> ModelRecord:
-    """The model as this worker's."""
-    return replace(model, worker_id=worker.worker_id, tenant=worker.tenant, user=worker.user)
 
 
 def _stored(store: Store, worker_id: int) -> Worker | None:
@@ -202,6 +207,8 @@ def drain(store: Store, now: int, items: Sequence[Drain]) -> list[Worker | Towpa
             continue
         draining = replace(known, draining=True)
         store.put([draining])
+        if not known.draining:
+            record(store, [item.audit])
         outcomes.append(draining)
     return outcomes
 

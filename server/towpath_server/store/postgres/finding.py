@@ -60,6 +60,9 @@ def find(connection: Connection, query: Query, limit: int) -> list[Job]:
             which = "j.state >= 8" if final else "j.state < 8"
             condition = f"j.due_time IS NOT NULL AND {which} AND j.due_time <= {values.number(now)}"
             order, lock = "j.due_time, j.job_id", lock and f"{lock} SKIP LOCKED"
+        case base.OwnedBy(job_ids, tenant, user):
+            mine = f"d.tenant = {values.text(tenant)}" + ("" if user is None else f" AND d.user = {values.text(user)}")
+            condition, order = f"j.job_id = ANY ({values.numbers(dict.fromkeys(job_ids))}) AND {mine}", "j.job_id"
         case base.HeldBy(session_id):
             condition, order = f"j.lease_session = {values.text(session_id)}", "j.job_id"
     sql = f"{_FROM} WHERE {condition} ORDER BY {order} LIMIT {values.number(limit)} {lock}"

@@ -288,6 +288,8 @@ def _pick(query: Query) -> tuple[str, dict[str, Any]]:
             return _SQL["in_lane"], {"lane_id": lane_id}
         case base.Due(now, final):
             return _SQL["due_final" if final else "due"], {"now": now}
+        case base.OwnedBy(job_ids, tenant, user):
+            return _SQL["owned_by"], {"job_ids": rows.dumps(list(job_ids)), "tenant": tenant, "user": user}
         case base.HeldBy(session_id):
             return _SQL["held_by"], {"session_id": session_id}
         case Matching():

@@ -46,6 +46,11 @@ WHERE due_time IS NOT NULL AND state >= 8 AND due_time <= :now ORDER BY due_time
 -- name: held_by
 SELECT job_id FROM jobs WHERE lease_session = :session_id ORDER BY job_id LIMIT :limit
 
+-- name: owned_by
+SELECT job_id FROM definitions INDEXED BY definitions_tenant
+WHERE tenant = :tenant AND job_id IN (SELECT value FROM json_each(:job_ids)) AND user = ifnull(:user, user)
+ORDER BY job_id LIMIT :limit
+
 -- name: last_sequence
 SELECT max(last.sequence, (SELECT ifnull(max(sequence), 0) FROM jobs)) FROM last_sequence last
 

@@ -1,0 +1,80 @@
+"""Files that hold a secret: for nobody but their owner to read, and never half written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MODE = 0o600
+
+
+@contextmanager
+def new(path: Path) -> Iterator[Callable[[str], None]]:
+    """A file that was not there, opened before there is a secret; it is gone where the block raises. Raises OSError."""
+    descriptor = _open(path)
+    try:
+        try:
+            yield lambda text: _write(descriptor, text)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Callable[[str], None]]:
+    """What is written takes the place of a file, all at once and on the disk when that returns. Raises OSError.
+
+    That there is room beside it is found out before there is a secret.
+    """
+    # What a link points to is replaced, not the link.
+    target = path.resolve()
+    beside = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
+    descriptor = _open(beside)
+
+    def put(text: str) -> None:
+        _write(descriptor, text)
+        beside.replace(target)
+        _sync_folder(target.parent)
+
+    try:
+        yield put
+    finally:
+        os.close(descriptor)
+        beside.unlink(missing_ok=True)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file in place of the one that may be there. Raises OSError."""
+    with replacing(path) as put:
+        put(text)
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether more people than its owner can read a file, where the system says."""
+    return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), MODE)
+
+
+def _write(descriptor: int, text: str) -> None:
+    raw = text.encode()
+    while raw:
+        raw = raw[os.write(descriptor, raw) :]
+    os.fsync(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Not every system can.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
