@@ -91,7 +91,7 @@ def test_shell_lines_run(block: str, home: Path, environment: dict[str, str], sc
 def test_options_are_known(words: list[str], environment: dict[str, str]) -> None:
     verbs = []
     for word in words[1:]:
-        if not re.fullmatch("[a-z]+", word):
+        if not re.fullmatch("[a-z]+(-[a-z]+)*", word):
             break
         verbs.append(word)
     options = {word for word in words if word.startswith("--")}

@@ -1,4 +1,4 @@
-"""One user floods the scheduler: another's submits are answered all the same, and how much later."""
+"""One tenant floods the scheduler: another's submits are answered all the same, and how much later."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def flood(at: processes.Scheduler, token: str) -> Iterator[Callable[[], int]]:
 
 def test_one_tenant_floods(tmp_path: Path) -> None:
     with (
-        soak.row("another's submits are answered within 1 s while one user floods", "submits") as row,
+        soak.row("another's submits are answered within 1 s while a tenant floods", "submits") as row,
         processes.scheduler(tmp_path) as at,
         Client(at.address, at.token) as admin,
     ):
-        _, flooding = admin.create_token("flood", "submitter", user="flood")
+        _, flooding = admin.create_token("flood", "submitter", user="flood", tenant="flood")
         p99(admin)
         alone = p99(admin)
         begun = time.monotonic()

@@ -21,7 +21,8 @@ from towpath.v1 import admin_service_pb2
 from towpath.v1.admin_service_pb2_grpc import AdminServiceStub
 from towpath_server.core.job import Definition, Priority
 from towpath_server.core.records import Principal, Role
-from towpath_server.scheduler import FIRST_TENANT, FIRST_USER, Scheduler
+from towpath_server.scheduler import FIRST_USER, Scheduler
+from towpath_server.scheduler.access import FIRST_TENANT
 from towpath_server.scheduler.messages import NewJob
 from towpath_server.store.sqlite import SqliteStore
 
