@@ -97,6 +97,20 @@ async def test_a_stale_lease_changes_nothing_and_is_told_to_abandon() -> None:
         ]
 
 
+async def test_a_lease_is_of_no_use_to_another_worker_that_got_hold_of_it() -> None:
+    async with stage() as s:
+        job, stream = await running(s, await s.worker())
+        thief = connect(s, await s.worker())
+        progressed = Report(1, job.job_id, Progressed(token(job), Progress(99.0)))
+        logged = Report(2, job.job_id, Logged(token(job), 0, "forged", 1, 0))
+        await thief.report([progressed, logged, Report(3, job.job_id, Succeeded(token(job), b"forged"))])
+        kept = await s.get(job)
+        assert (kept.state, kept.progress, kept.result) == (JobState.RUNNING, None, None)
+        assert [order.type for order in thief.with_verdicts([], 3)] == [DirectiveType.ABANDON]
+        assert await stream.report([Report(2, job.job_id, Succeeded(token(job), b"earned"))]) == 2
+        assert (await s.get(job)).result == b"earned"
+
+
 async def test_with_its_ack_an_outcome_that_counts_is_not_abandoned_whatever_was_said_meanwhile() -> None:
     async with stage() as s:
         job, stream = await running(s, await s.worker())

@@ -87,13 +87,15 @@ def _take_in(item: ReportItem, changes: Changes, logs: list[LogChunk]) -> Report
     for report in item.reports:
         lease, is_outcome = HeldLease(report.job_id, report.event.token), isinstance(report.event, OUTCOMES)
         try:
-            if changes.get(report.job_id) is None:
+            job = changes.get(report.job_id)
+            # A lease is worth nothing to another worker that got hold of it.
+            if job is None or job.worker_id != item.worker_id:
                 raise LeaseSuperseded(job_id=report.job_id)
             if isinstance(report.event, Logged):
                 logs.append(_log(report.job_id, report.event, changes))
                 logged[report.job_id] = None
                 continue
-            before = changes.get(report.job_id)
+            before = changes.get(report.job_id)  # As the reports in front of this one left it.
             after = changes.apply(report.job_id, report.event, reported=True)
             if is_outcome:
                 accepted[lease] = None
