@@ -50,6 +50,7 @@ class Flooder:
             "batches": [self._batch],
             "singles": [self._single],
             "large": [self._large],
+            "quota": [self._batch, self._single, self._large, self._look],
             "mixed": [self._batch, self._single, self._large, self._look, self._watch, self._poll],
         }[kind]
         return [self._on(shape, number) for number in range(CALLS) for shape in [shapes[number % len(shapes)]]]
@@ -65,6 +66,7 @@ class Flooder:
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
                         raise
+                    self.answered.set()
 
         return again
 

@@ -15,10 +15,14 @@ from towpath.enums import JobState, TaskType, WorkerShare
 from towpath.errors import InvalidArgument
 from towpath.options import JobOptions, SubmitOptions, apply_dedupe, apply_options, text_map
 from towpath.tables import TableLike, to_data_ref
-from towpath.v1 import job_pb2, job_service_pb2, model_pb2, worker_pb2
+from towpath.v1 import auth_service_pb2, job_pb2, job_service_pb2, model_pb2, worker_pb2
 from towpath.values import fill_struct, to_struct
 
 MODEL_ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
+MADE_OTHERWISE = (
+    "This scheduler is an older Towpath: it makes tokens of your own tenant only, whose workers share nothing. What it "
+    "made was revoked at once."
+)
 MAX_BATCH = 1_000
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 BUILT_IN: Mapping[str, type[Message]] = {
@@ -199,6 +203,12 @@ def share_number(share: str | WorkerShare | None) -> worker_pb2.WorkerShare.Valu
     if share is None:
         return worker_pb2.WORKER_SHARE_UNSPECIFIED
     return worker_pb2.WorkerShare.Value(WorkerShare.parse(share).wire_name)
+
+
+def is_as_asked(request: auth_service_pb2.CreateTokenRequest, made: auth_service_pb2.Token) -> bool:
+    """Whether a token was made of the tenant and with the share asked for: an older scheduler knows neither."""
+    shared = request.share != worker_pb2.WORKER_SHARE_TENANT or made.share == request.share
+    return shared and made.tenant == (request.tenant or made.tenant)
 
 
 def batches(

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MODE = 0o600
+# More than any of them has: written before there is a secret, for that a full disk is no surprise then.
+ROOM = 4096
 
 
 @contextmanager
@@ -60,13 +62,22 @@ def others_may_read(path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), MODE)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), MODE)
+    try:
+        _write(descriptor, " " * ROOM)
+    except BaseException:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
+    return descriptor
 
 
 def _write(descriptor: int, text: str) -> None:
-    raw = text.encode()
-    while raw:
-        raw = raw[os.write(descriptor, raw) :]
+    left = raw = text.encode()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.ftruncate(descriptor, len(raw))
     os.fsync(descriptor)
 
 

@@ -145,6 +145,17 @@ def test_a_secret_goes_to_standard_output_or_to_a_private_file(run: Run, tmp_pat
     assert run("tokens", "create", "laptop", "--role", "worker", "-o", str(kept)).exit_code == ExitCode.LOCAL
 
 
+def test_a_token_that_an_older_scheduler_makes_of_another_tenant_is_void(run: Run, jobs: fake.Jobs) -> None:
+    jobs.revoked.clear()
+    asked = ("--role", "worker", "--tenant", "acme", "--share", "tenant")
+    assert run("tokens", "create", "new", *asked).exit_code == 0
+    for one in asked[2:4], asked[4:]:
+        result = run("tokens", "create", "from an older scheduler", *asked[:2], *one)
+        assert (result.exit_code, NEW_SECRET in result.output) == (ExitCode.REFUSED, False)
+        assert "older Towpath" in result.stderr
+    assert len(jobs.revoked) == 2
+
+
 def test_a_rotated_token_takes_its_file_or_is_shown_once(run: Run, tmp_path: Path) -> None:
     from support.fake_cli_server import TOKEN
 

@@ -218,6 +218,8 @@ async def test_the_token(town: Town) -> None:
     assert await town.wrong("token", *at, env={"TOWPATH_TOKEN": secret}) == refused
     _, over = await access.issue("default", "admin", "short", Role.SUBMITTER, 1)
     assert await town.wrong("token", *at, env={"TOWPATH_TOKEN": over}) == refused
+    _, invitation = await access.issue("default", "admin", "barge", Role.ENROLLMENT, HOUR // timedelta(microseconds=1))
+    assert "is an invitation" in await town.wrong("token", *at, env={"TOWPATH_TOKEN": invitation})
 
 
 @pytest.mark.skipif(os.name != "posix", reason="looks at the modes of files")

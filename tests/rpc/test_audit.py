@@ -16,6 +16,7 @@ from towpath.v1 import (
     fleet_service_pb2,
     job_service_pb2,
     queue_service_pb2,
+    worker_pb2,
     worker_service_pb2,
 )
 from towpath_server.core.records import Role
@@ -117,8 +118,12 @@ async def test_jobs_workers_and_queues(stage: Stage) -> None:
     for _ in range(2):
         await stage.admin.CleanupJobs(admin_service_pb2.CleanupJobsRequest(), metadata=admin)
     worker = ""
-    for metadata in (admin, admin, stage.bearer(Role.WORKER)):
-        again = worker_service_pb2.RegisterWorkerRequest(worker_id=worker, name="barge", slots=1, job_types=["echo"])
+    user, tenant = worker_pb2.WORKER_SHARE_USER, worker_pb2.WORKER_SHARE_TENANT
+    # A session that begins again tells nothing, unless it is another token's, or the worker is shared from now on.
+    for metadata, share in ((admin, user), (admin, user), (admin, tenant), (stage.bearer(Role.WORKER), user)):
+        again = worker_service_pb2.RegisterWorkerRequest(
+            worker_id=worker, name="barge", slots=1, job_types=["echo"], share=share
+        )
         worker = (await stage.workers.RegisterWorker(again, metadata=metadata)).worker_id
     for _ in range(2):
         await stage.fleet.DrainWorker(fleet_service_pb2.DrainWorkerRequest(worker_id=worker), metadata=admin)
@@ -136,7 +141,8 @@ async def test_jobs_workers_and_queues(stage: Stage) -> None:
     told = short((await events(stage))[before:])
     assert [(action, subject) for action, subject, _ in told] == [
         *(("job.cancelled", jobs[0]), ("job.cancelled", ""), ("job.deleted", jobs[0]), ("job.cleaned_up", "")),
-        *(("worker.joined", worker), ("worker.joined", worker), ("worker.drained", worker), ("worker.removed", worker)),
+        *[("worker.joined", worker)] * 3,
+        *(("worker.drained", worker), ("worker.removed", worker)),
         *(("queue.paused", "default"), ("queue.resumed", "default")),
     ]
     assert told[0][2] == {"reason": "too slow\x1b[1m\n"}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from towpath_server.core.errors import TokenNotFound, Unauthenticated
+import pytest
+
+from towpath_server.core.errors import LastAdmin, TokenNotFound, Unauthenticated
 from towpath_server.core.job import DAY, SECOND
-from towpath_server.core.records import Role, Token
+from towpath_server.core.records import Role, Share, Token
+from towpath_server.rpc.roles import ROLES
 from towpath_server.scheduler.transactions import tokens
 from towpath_server.scheduler.transactions.tokens import Redeem, Redeemed, Revoke, Rotate
 from towpath_server.store.base import Store
+from towpath_server.store.record_rows import TABLES
 
 NOW = 1_800_000_000 * SECOND
 INVITATION = Token(
@@ -69,3 +73,34 @@ def test_a_rotation_looks_at_the_token_as_it_is_kept(store: Store) -> None:
     # What was rotated meanwhile stays so.
     assert revoked == again == kept(store, 8) == replace(lost, revoke_time=NOW + 1)
     assert [type(one) for one in (ended, void, unknown)] == [Unauthenticated, Unauthenticated, TokenNotFound]
+
+
+def test_the_last_admin_who_runs_the_scheduler_stays(store: Store) -> None:
+    admin = replace(CREDENTIAL, tenant="default", role=Role.ADMIN, create_time=NOW)
+    others = [
+        replace(admin, token_id=11, secret_hash="a", role=Role.OPERATOR),
+        replace(admin, token_id=12, secret_hash="b", tenant="mill"),
+        replace(admin, token_id=13, secret_hash="c", expire_time=NOW),
+    ]
+    with store.transaction():
+        store.put([admin, *others])
+    with store.transaction():
+        [refused] = tokens.revoke(store, NOW, [Revoke(8)])
+        # Until it ends itself, another one is enough.
+        first, second = tokens.revoke(store, NOW - 1, [Revoke(8), Revoke(13)])
+        assert isinstance(tokens.revoke(store, NOW, [Revoke(8)])[0], Token)
+    assert [type(one) for one in (refused, first, second)] == [LastAdmin, Token, LastAdmin]
+
+
+def test_what_a_later_version_lets_a_token_be_is_kept_and_lets_it_do_nothing() -> None:
+    table = TABLES[Token]
+    row = [
+        {"role": 40, "share": 41}.get(name, value)
+        for name, value in zip(table.columns, table.row(CREDENTIAL), strict=True)
+    ]
+    token = table.read(row)
+    assert table.row(token) == tuple(row)
+    assert not any(token.role in roles for roles in ROLES.values())
+    assert token.share is not Share.TENANT
+    with pytest.raises(ValueError, match="0 is not a valid Role"):
+        Role(0)

@@ -44,12 +44,12 @@ class Authority:
         self._folder, self._name = folder, name
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._made = 0
-        builder = self._builder(name, self._key, datetime.now(UTC) - DAY, datetime.now(UTC) + 10 * DAY)
+        builder = self._builder(name, self._key, datetime.now(UTC) - DAY, datetime.now(UTC) + 400 * DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         self.cert = folder / f"{name}.pem"
         self.cert.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *hosts: str, starts: timedelta = -DAY, ends: timedelta = DAY) -> Files:
+    def server(self, *hosts: str, starts: timedelta = -DAY, ends: timedelta = 90 * DAY) -> Files:
         """For a server of these names and addresses; valid from and until so long after now."""
         return self._leaf(hosts or ("127.0.0.1",), for_server=True, starts=starts, ends=ends)
 

@@ -48,8 +48,9 @@ class Rest(
 ):
     """Queues, workers, tokens, models and the scheduler, canned."""
 
-    def __init__(self, jobs: dict[str, job_pb2.Job]) -> None:
+    def __init__(self, jobs: dict[str, job_pb2.Job], revoked: list[str]) -> None:
         self._jobs = jobs
+        self._revoked = revoked
 
     def ListQueues(self, request: Any, context: Context) -> Any:
         return queue_service_pb2.ListQueuesResponse(queues=[queue("default"), queue("slow", paused=True)])
@@ -83,12 +84,16 @@ class Rest(
         return fleet_service_pb2.RemoveWorkerResponse(revoked_token_id=revoked)
 
     def CreateToken(self, request: Any, context: Context) -> Any:
-        return auth_service_pb2.CreateTokenResponse(token=token(request.name, request.role), secret=NEW_SECRET)
+        made = token(request.name, request.role)
+        if request.name != "from an older scheduler":
+            made.tenant, made.share = request.tenant or made.tenant, request.share
+        return auth_service_pb2.CreateTokenResponse(token=made, secret=NEW_SECRET)
 
     def ListTokens(self, request: Any, context: Context) -> Any:
         return auth_service_pb2.ListTokensResponse(tokens=[token("first", auth_service_pb2.ROLE_ADMIN)])
 
     def RevokeToken(self, request: Any, context: Context) -> Any:
+        self._revoked.append(request.token_id)
         return auth_service_pb2.RevokeTokenResponse(token=token("first", auth_service_pb2.ROLE_ADMIN))
 
     def RotateToken(self, request: Any, context: Context) -> Any:

@@ -85,6 +85,7 @@ class Jobs(job_service_pb2_grpc.JobServiceServicer):
 
     def __init__(self) -> None:
         self.jobs: dict[str, job_pb2.Job] = {}
+        self.revoked: list[str] = []
         self.created = threading.Event()
         self.watched = threading.Event()
         self.changed = threading.Condition()
@@ -243,7 +244,7 @@ class Jobs(job_service_pb2_grpc.JobServiceServicer):
 def serving() -> Iterator[tuple[str, Jobs]]:
     """The address of a scheduler that runs meanwhile, and its jobs."""
     jobs = Jobs()
-    rest = Rest(jobs.jobs)
+    rest = Rest(jobs.jobs, jobs.revoked)
     server = grpc.server(ThreadPoolExecutor(16), interceptors=[Bearer()])
     job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
     queue_service_pb2_grpc.add_QueueServiceServicer_to_server(rest, server)

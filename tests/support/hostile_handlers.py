@@ -11,12 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from towpath_worker import Context, handler
+from towpath_worker import Context, handler, portable
 
 TYPES = (
     "h.fine",
     "h.litter",
     "h.leak",
+    "h.swap",
+    "h.estrange",
     "h.deaf",
     "h.crash",
     "h.memory",
@@ -56,12 +58,19 @@ def noted(process: subprocess.Popen[bytes], pids: Path) -> None:
 def fine(ctx: Context) -> int:
     """Does what it should; whose process it was."""
     assert not os.listdir(tempfile.gettempdir()), "another job's files"  # noqa: PTH208
+    assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL, "another job's signals"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0), "another job's alarm"
+    (probe := Path(tempfile.gettempdir(), "probe")).touch()
+    assert not probe.stat().st_mode & 0o002, "another job's umask"
     return os.getpid()
 
 
 @handler("h.litter")
 def litter(ctx: Context) -> int:
-    """Leaves temporary files and a few open ones; whose process it was."""
+    """Leaves temporary files, a few open ones, signals, an alarm and a umask; whose process it was."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.alarm(LONG)
+    os.umask(0)
     folder = Path(tempfile.mkdtemp())
     (folder / "file").write_bytes(b"x")
     (folder.parent / "link").symlink_to("/")
@@ -74,6 +83,22 @@ def leak(ctx: Context) -> int:
     """Forgets many open files; whose process it was."""
     for _ in range(200):
         os.open(os.devnull, os.O_RDONLY)
+    return os.getpid()
+
+
+@handler("h.swap")
+def swap(ctx: Context, target: Path) -> int:
+    """Puts a link in the place of the folder for temporary files; whose process it was."""
+    scratch = Path(tempfile.gettempdir())
+    scratch.rmdir()
+    scratch.symlink_to(target)
+    return os.getpid()
+
+
+@handler("h.estrange")
+def estrange(ctx: Context) -> int:
+    """Sees to it that its orphans are not given to its process; whose process it was."""
+    assert ctypes.CDLL(None).prctl(portable.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
     return os.getpid()
 
 

@@ -25,6 +25,9 @@ OTHERS = (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
 # What differs from call to call: ids that were just made, and times.
 _FRESH = re.compile(r"\b(job|wkr|ses|tok|mdl|sch|tow)_[0-9a-z]{10,}|\b\d{6,}\b")
 
+# A client's own words for a stream that the server ended while it wrote: what the server said is lost.
+BROKEN_OFF = "Internal error from Core"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -73,6 +76,12 @@ def answer_type(method: str) -> type[Message]:
 
 async def call(channel: grpc.aio.Channel, method: str, metadata: Metadata = (), request: bytes = b"") -> Answer:
     """Call a method with these bytes; of a stream the first answer."""
+    while (answer := await _call(channel, method, metadata, request)).text == BROKEN_OFF:
+        pass
+    return answer
+
+
+async def _call(channel: grpc.aio.Channel, method: str, metadata: Metadata, request: bytes) -> Answer:
     kind = described(method)
     under_way: Any
     if kind.client_streaming:

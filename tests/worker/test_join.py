@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import types
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from support.joined import client, invited, joining, works
 from support.rpc_stage import Stage, stage
 from support.stage import Hands
-from towpath import Role
+from towpath import Role, secret_files
 from towpath_server.core.records import Role as ServerRole
 from towpath_server.scheduler import Clock
 from towpath_worker import credential, join_command
@@ -142,6 +143,23 @@ async def test_a_credential_that_cannot_be_kept_is_named(at: Stage, folder: Path
         await joining(at, folder, file, force=True)
     assert "tow_" not in str(caught.value)
     assert names(folder) == ["credential.json"]
+
+
+async def test_a_full_disk_is_noticed_before_the_invitation_is_used(
+    at: Stage, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = await invited(at, folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(secret_files, "_write", full)
+        with pytest.raises(OSError, match="No space left"):
+            await joining(at, folder, file)
+    assert names(folder) == []
+    await joining(at, folder, file)
+    kept = credential.path(folder).read_text()
+    assert kept == kept.strip() + "\n"
 
 
 async def test_a_credential_goes_to_its_own_scheduler_alone(at: Stage, folder: Path) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
+import os
+import queue
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from towpath_worker import limits, procs
 from towpath_worker.command import flag
 from towpath_worker.limits import Limit, Limits
 from towpath_worker.settings import WorkerSettings, load
+from towpath_worker.watch import Watch
 
 
 @pytest.mark.parametrize(
@@ -24,7 +29,7 @@ def test_a_size_is_a_number_of_bytes_or_words(given: object, count: int) -> None
     assert limits.size(given) == count
 
 
-@pytest.mark.parametrize("given", ["", "0", "-1", "8 bytes", "G", "1e9", "8GG", "0.1", None])
+@pytest.mark.parametrize("given", ["", "0", "-1", "8 bytes", "G", "1e9", "8GG", "0.1", None, "9" * 400, "2000000T"])
 def test_what_is_no_size_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match="no size"):
         limits.size(given)
@@ -55,7 +60,9 @@ def test_each_limit_names_its_flag_and_says_what_to_do() -> None:
 
 
 def test_a_setting_that_would_break_the_worker_itself_is_refused() -> None:
-    for given in ({"max_open_files": 3}, {"max_memory": "1M"}, {"max_disk": "1K"}, {"share": "all"}):
+    too_little = ({"max_open_files": 3}, {"max_memory": "1M"}, {"max_disk": "1K"}, {"share": "all"})
+    too_much = ({"max_cpu_time": math.inf}, {"max_open_files": 10**9}, {"max_table_rows": 10**30})
+    for given in (*too_little, *too_much):
         with pytest.raises(ValidationError, match=next(iter(given))):
             WorkerSettings.model_validate(given)
 
@@ -93,3 +100,24 @@ def test_processes_are_found_below_their_ancestor_whatever_their_name() -> None:
         assert procs.table(skip=[child.pid]).keys() & {child.pid} == set()
         assert known[child.pid].memory >= (procs.exact_memory([child.pid]) or 0) > 0
         child.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
+def test_files_without_a_name_count_and_a_look_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    """Where temporary files are in memory, nothing else tells of a deleted one."""
+    heard: queue.Queue[Limit] = queue.Queue()
+
+    def fail(limit: Limit) -> None:
+        heard.put(limit)
+        raise RuntimeError("a bug")
+
+    watch = Watch(Limits(disk=2 << 20, processes=None))
+    folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(4 << 20))
+        file.flush()
+        assert 4 << 20 <= procs.nameless([os.getpid(), os.getpid()]) < 8 << 20
+        for on_break in (fail, heard.put):
+            watch.begin(os.getpid(), [], on_break)
+            assert heard.get(timeout=20) is Limit.DISK
+    watch.close()

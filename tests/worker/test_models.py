@@ -92,6 +92,8 @@ def test_an_unknown_model_is_told_with_what_there_is(folders: Folders) -> None:
         ("flights_late@9", "no version 9; there are: 1"),
         ("mdl_0000000000000", "no model"),
         ("flights_late@x", "no version x"),
+        ("flights_late@\N{SUPERSCRIPT TWO}", "no version \N{SUPERSCRIPT TWO}"),
+        ("flights_late@" + "9" * 5_000, "no version 9"),
         ("../../etc", "no model"),
     ):
         with pytest.raises(InvalidInput, match=told):

@@ -40,11 +40,17 @@ async def test_daemons_of_a_job_that_crashed_are_ended_and_an_inline_job_s_child
 async def test_a_process_is_used_again_when_nothing_of_a_job_is_left_in_it(tmp_path: Path) -> None:
     async with stage(tmp_path, handlers=("support.hostile_handlers",), allow=TYPES) as (scheduler, _):
 
-        async def process(job_type: str) -> float:
-            report = await scheduler.outcome(await scheduler.offer(job_type))
+        async def process(job_type: str, **params: str) -> float:
+            report = await scheduler.outcome(await scheduler.offer(job_type, **params))
             assert report.HasField("succeeded"), report
             return report.succeeded.result.custom.value.number_value
 
         tidied = [await process(job_type) for job_type in ("h.litter", "h.fine", "h.leak")]
         assert len(set(tidied)) == 1
-        assert await process("h.fine") not in tidied, "it has many files open"
+        (kept := tmp_path / "kept").write_bytes(b"x")
+        swapped = await process("h.swap", target=str(tmp_path))
+        assert swapped not in tidied, "it has many files open"
+        estranged = await process("h.estrange")
+        assert estranged != swapped, "its folder for temporary files is a link"
+        assert await process("h.fine") != estranged, "it may have orphans that it does not see"
+        assert kept.exists(), "what a link points at is no temporary file"

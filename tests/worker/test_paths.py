@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.handling import make_folders
 from towpath_worker import beneath
 from towpath_worker.beneath import Way
 from towpath_worker.errors import InvalidInput
+from towpath_worker.leftovers import make_scratch
 from towpath_worker.paths import Folders, create_for_writing, open_for_reading
 
 SECRET = b"secret"
@@ -130,6 +132,15 @@ def test_the_system_is_no_data(folders: Folders) -> None:
             open_for_reading(everything, path)
 
 
+def test_temporary_files_of_jobs_are_no_data(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folders.data[0]))
+    scratch = make_scratch("0123456789abcdef")
+    assert scratch is not None
+    (scratch / "a.csv").write_bytes(b"secret")
+    with pytest.raises(InvalidInput, match="outside"):
+        open_for_reading(folders, f"{scratch.name}/a.csv")
+
+
 def test_a_missing_file_names_similar_ones_and_the_folders(folders: Folders) -> None:
     with pytest.raises(InvalidInput) as told:
         open_for_reading(folders, "sub/flight.csv")
@@ -161,6 +172,9 @@ def test_writes_a_new_file_whole(folders: Folders) -> None:
     assert (folders.data[0] / "sub" / "out.csv").read_bytes() == b"x"
     assert sorted(path.name for path in (folders.data[0] / "sub").iterdir()) == ["flights.csv", "out.csv"]
     open_for_reading(folders, "sub/out.csv").close()
+    with create_for_writing(folders, long := "\N{CJK UNIFIED IDEOGRAPH-8A9E}" * 80 + ".csv") as file:
+        file.write(b"x")
+    open_for_reading(folders, long).close()
 
 
 def test_never_overwrites_another_file(folders: Folders) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -19,6 +20,13 @@ FORGIVEN_FILES = 64
 #: Where the system lists a process's open files.
 OPEN_FILES = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 
+#: Those that handlers and their libraries take for themselves.
+SIGNALS = [
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE", "SIGALRM", "SIGCHLD", "SIGXCPU", "SIGUSR1", "SIGUSR2")
+    if name in signal.Signals.__members__
+]
+
 
 class Leftovers:
     """How a child process was before its first job, to go back to."""
@@ -31,16 +39,29 @@ class Leftovers:
         self._scratch = scratch
         self._files = _open_files()
         self._memory = _memory()
+        self._signals = {number: how for number in SIGNALS if (how := signal.getsignal(number)) is not None}
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
 
     def clear(self) -> bool:
         """Undoes what a job did; whether the process may run another."""
         for number, descriptor in enumerate(self._outputs, start=1):
             os.dup2(descriptor, number)
         self._environment.restore()
+        self._restore_signals()
+        os.umask(self._umask)
         with contextlib.suppress(OSError):
             os.chdir(self._home)
         threads = [one for one in threading.enumerate() if not one.daemon and one is not threading.main_thread()]
         return not threads and not portable.has_children() and self._is_small() and self._empty_scratch()
+
+    def _restore_signals(self) -> None:
+        # An alarm would end the next job, and who ignores SIGCHLD never sees his own children end.
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, how in self._signals.items():
+            if signal.getsignal(number) is not how:
+                signal.signal(number, how)
 
     def _is_small(self) -> bool:
         files = _open_files()
@@ -53,6 +74,8 @@ class Leftovers:
     def _empty_scratch(self) -> bool:
         if self._scratch is None:
             return True
+        if os.path.islink(self._scratch):  # noqa: PTH114
+            return False
         try:
             with os.scandir(self._scratch) as entries:
                 for entry in entries:
@@ -76,7 +99,9 @@ def remove_scratches(mark: str) -> None:
     """Removes what a killed worker has left of them."""
     with contextlib.suppress(OSError):
         for path in Path(tempfile.gettempdir()).glob(_prefix(mark) + "*"):
-            if not path.is_symlink():
+            if path.is_symlink():
+                path.unlink()
+            else:
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -16,6 +16,8 @@ from towpath_worker import procs
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# The system's own numbers end at 8 EiB.
+MOST = 2**60
 GIB = UNITS["G"]
 # No job of good will has so many; a fork bomb has them within a second.
 DEFAULT_PROCESSES = 1000
@@ -59,9 +61,10 @@ class Limits:
 def size(given: object) -> int:
     """A number of bytes, from a number or words such as 512M, 8G or 1.5 TiB. ValueError for anything else."""
     found = SIZE.fullmatch(str(given).strip())
-    if found is None or not (number := int(float(found[1]) * UNITS[found[2].upper()])):
-        raise ValueError(f"{given!r} is no size: write a number of bytes, or one such as 512M, 8G or 1T")
-    return number
+    number = float(found[1]) * UNITS[found[2].upper()] if found is not None else 0.0
+    if not 1 <= number <= MOST:
+        raise ValueError(f"{str(given)[:40]!r} is no size: write a number of bytes, or one such as 512M, 8G or 1T")
+    return int(number)
 
 
 def spoken(number: float) -> str:

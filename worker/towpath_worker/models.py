@@ -37,6 +37,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(r"mdl_[0-7][0-9a-hjkmnp-tv-z]{12}")
 #: What a manifest that is none may raise.
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_VERSION = re.compile(r"[0-9]{1,18}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 
 
@@ -115,7 +116,7 @@ def _find(folders: Folders, reference: str, tenant: str, user: str) -> Path:
     by_name = folder_of(folders.models, tenant, user, name)
     if not _ID.fullmatch(reference):
         there = sorted(versions(by_name), reverse=True)
-        for number in [int(version)] if version.isdigit() else [] if version else there:
+        for number in [int(version)] if _VERSION.fullmatch(version) else [] if version else there:
             with suppress(OSError, *_UNREADABLE):
                 if _model(_read_manifest(folders.models, by_name / str(number))).name == name:
                     return by_name / str(number)

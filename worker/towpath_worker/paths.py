@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,8 @@ from towpath_worker.spelling import spelt
 
 #: Similar names are looked for among so many.
 _MAX_LISTED = 5_000
+#: The folders of `leftovers` for the temporary files of other jobs: a data folder may hold the place of those.
+_SCRATCH = re.compile("towpath-[0-9a-f]{12}-")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def create_for_writing(folders: Folders, path: str) -> Iterator[BinaryIO]:
     Raises InvalidInput where the path is not allowed, its folder is missing, or another file is there.
     """
     for root, names in _candidates(folders, path):
-        partial = (*names[:-1], f".{names[-1][:100]}.{secrets.token_hex(6)}.partial")
+        partial = (*names[:-1], f".{names[-1][:50]}.{secrets.token_hex(6)}.partial")
         try:
             descriptor = beneath.open_file(root, partial, beneath.CREATE)
         except FileNotFoundError:
@@ -128,6 +131,8 @@ def _closed(folders: Folders) -> list[Path]:
 
 
 def _is_below(folder: Path, names: tuple[str, ...], closed: list[Path]) -> bool:
+    if any(_SCRATCH.match(name) for name in names):
+        return True
     spellings = (folder.joinpath(*names), Path(os.path.realpath(folder)).joinpath(*names))
     return any(path.is_relative_to(one) for path in spellings for one in closed)
 

@@ -27,6 +27,7 @@ KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+PR_GET_CHILD_SUBREAPER = 37
 
 
 class InheritablePipe:
@@ -89,6 +90,10 @@ def has_children() -> bool:
     """In the child: whether any process that it started, or an orphan of those, still exists."""
     if sys.platform != "linux":
         return bool(psutil.Process().children())
+    # A job that gave up its orphans may have some.
+    adopts = ctypes.c_int()
+    if _c_library().prctl(PR_GET_CHILD_SUBREAPER, ctypes.byref(adopts), 0, 0, 0) == 0 and not adopts.value:
+        return True
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -105,9 +106,22 @@ def written(pids: Iterable[int]) -> int:
     return total
 
 
+def nameless(pids: Iterable[int]) -> int:
+    """The bytes of files without a name that these hold open: deleted ones, and those that never had one."""
+    found: dict[tuple[int, int], int] = {}
+    for pid in pids if LINUX else ():
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    status = entry.stat()
+                    if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                        found[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return sum(found.values())
+
+
 def folder_size(path: Path) -> int:
-    """The bytes that a folder takes on disk; 0 for none."""
-    total, ahead = 0, [os.fspath(path)]
+    """The bytes that a folder takes on disk; 0 for none, and for a link to one."""
+    total, ahead = 0, [] if path.is_symlink() else [os.fspath(path)]
     while ahead:
         with contextlib.suppress(OSError), os.scandir(ahead.pop()) as entries:
             for entry in entries:

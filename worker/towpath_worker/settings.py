@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 MAX_DEFAULT_SLOTS = 4
 DEFAULT_CAPS = Caps()
+# What is larger means no limit at all, and no longer fits the system's numbers.
+MOST = 10**12
 
 #: A number of bytes, also as 512M or 8G.
 Size = Annotated[int, BeforeValidator(limits.size)]
@@ -77,15 +79,15 @@ class WorkerSettings(BaseModel):
     share: str = Field(default="user", pattern="^(user|tenant)$")
     #: A child process takes most of the least of it before it has begun.
     max_memory: Size | None = Field(default=None, ge=64 * machine.MIB)
-    max_cpu_time: float | None = Field(default=None, gt=0)
+    max_cpu_time: float | None = Field(default=None, gt=0, le=MOST)
     #: A child process needs some for itself.
-    max_open_files: int | None = Field(default=None, ge=64)
+    max_open_files: int | None = Field(default=None, ge=64, le=2**20)
     max_disk: Size | None = Field(default=None, ge=machine.MIB)
-    max_processes: int = Field(default=limits.DEFAULT_PROCESSES, ge=1)
+    max_processes: int = Field(default=limits.DEFAULT_PROCESSES, ge=1, le=2**22)
     max_table_bytes: Size = DEFAULT_CAPS.max_bytes
-    max_table_rows: int = Field(default=DEFAULT_CAPS.max_rows, ge=1)
-    max_table_columns: int = Field(default=DEFAULT_CAPS.max_columns, ge=1)
-    max_table_cells: int = Field(default=DEFAULT_CAPS.max_cells, ge=1)
+    max_table_rows: int = Field(default=DEFAULT_CAPS.max_rows, ge=1, le=MOST)
+    max_table_columns: int = Field(default=DEFAULT_CAPS.max_columns, ge=1, le=MOST)
+    max_table_cells: int = Field(default=DEFAULT_CAPS.max_cells, ge=1, le=MOST)
     run_once: bool = False
     #: Seconds that a stopping worker waits for the last acks. What is not acked waits on disk for its next start.
     last_words: float = Field(default=5.0, ge=0)

@@ -11,11 +11,16 @@ from pathlib import Path
 
 from towpath_worker import procs
 from towpath_worker.limits import Limit, Limits
+from towpath_worker.log import logger
 from towpath_worker.procs import Process
+
+log = logger("towpath.worker")
 
 # Seconds between looks: not less, and so many times as long as a look takes.
 EVERY = 0.1
 SPARING = 50
+# Seconds after a look that failed.
+PAUSE = 1.0
 # After so many looks all processes are looked at again: a new one may have the number of one that was not of a job.
 FORGET_AFTER = 20
 
@@ -87,7 +92,12 @@ class Watch:
                     return
                 watched = list(self._watched)
             began = time.thread_time()
-            self.look(watched)
+            try:
+                self.look(watched)
+            except Exception:
+                # Such as no descriptor left for a moment: without this thread, no limit would hold any more.
+                log.exception("what jobs use could not be looked at")
+                time.sleep(PAUSE)
             took = time.thread_time() - began
 
     def look(self, watched: Sequence[Watched]) -> None:
@@ -132,5 +142,6 @@ class Watch:
         return None
 
     def _disk(self, one: Watched, pids: Sequence[int]) -> int:
-        # What is written to a disk, wherever; and what lies in the job's folders, though those be in memory.
-        return max(procs.written(pids) - one.written_before, sum(map(procs.folder_size, one.folders)))
+        # What is written to a disk, wherever; and what lies in the job's folders or nowhere, though that be in memory.
+        held = sum(map(procs.folder_size, one.folders)) + procs.nameless(pids)
+        return max(procs.written(pids) - one.written_before, held)

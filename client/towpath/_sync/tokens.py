@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from towpath._sync.calls import Calls
 from towpath.enums import Role, WorkerShare
+from towpath.errors import Unimplemented
 from towpath.fleet import Token
 from towpath.options import Seconds
-from towpath.requests import share_number
+from towpath.requests import MADE_OTHERWISE, is_as_asked, share_number
 from towpath.v1 import auth_service_pb2
 from towpath.values import to_duration
 
@@ -42,6 +43,9 @@ class TokenCalls(Calls):
         self._connection.find()
         # No second try by itself: it would leave a token that nobody knows of.
         response = self._connection.call(self._stubs.auth.CreateToken, request, retry=False)
+        if not is_as_asked(request, response.token):
+            self.revoke_token(response.token.token_id)
+            raise Unimplemented(MADE_OTHERWISE)
         return Token.from_proto(response.token), response.secret
 
     def tokens(self) -> list[Token]:

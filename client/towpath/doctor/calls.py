@@ -61,6 +61,12 @@ def check_calls(address: str, token: FoundToken, files: TlsFiles, *, insecure: b
             middle = before + timedelta(seconds=(time.monotonic() - begun) / 2)
         except errors.Unauthenticated:
             raise _refused(token) from None
+        except errors.PermissionDenied:
+            raise Wrong(
+                "token",
+                f"The token in {token.place} is an invitation: it lets a worker join, and does nothing else.",
+                "On the worker's machine: towpath-worker join HOST:PORT. A token for yourself: towpath tokens create",
+            ) from None
         except errors.TowpathError as error:
             raise Wrong("token", error.message, "The scheduler's log may say more.") from None
     if server.server_time is not None:

@@ -84,6 +84,12 @@ class DedupeConflict(TowpathError):
     reason = "DEDUPE_CONFLICT"
 
 
+class LastAdmin(TowpathError):
+    """Without token {token_id} nobody could make tokens any more. Make another one first: `towpath tokens create`."""
+
+    reason = "LAST_ADMIN"
+
+
 class SessionUnknown(TowpathError):
     """This worker's session is over. Register again."""
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypeVar
 
 from towpath_server.core.job import NO_LABELS, Priority, Requirements
 
+NumberedT = TypeVar("NumberedT", bound=IntEnum)
+
+
+# Its admins run the scheduler.
+FIRST_TENANT = "default"
+
 
 class Role(IntEnum):
-    """What a token may do. The numbers are those of `towpath.v1.Role`."""
+    """What a token may do. The numbers are those of `towpath.v1.Role`; one of a later version may do nothing here."""
 
     ADMIN = 1
     SUBMITTER = 2
@@ -19,12 +26,29 @@ class Role(IntEnum):
     VIEWER = 5
     ENROLLMENT = 6
 
+    @classmethod
+    def _missing_(cls, value: object) -> Role | None:
+        return _later(cls, value)
+
 
 class Share(IntEnum):
-    """Whose jobs a worker runs. The numbers are those of `towpath.v1.WorkerShare`."""
+    """Whose jobs a worker runs. The numbers are those of `towpath.v1.WorkerShare`; one of a later version: as USER."""
 
     USER = 1
     TENANT = 2
+
+    @classmethod
+    def _missing_(cls, value: object) -> Share | None:
+        return _later(cls, value)
+
+
+def _later(kind: type[NumberedT], value: object) -> NumberedT | None:
+    """What a later version has written: it is nothing that is known here, and kept as it is."""
+    if not isinstance(value, int) or value <= len(kind):
+        return None
+    found = int.__new__(kind, value)
+    found._name_, found._value_ = f"LATER_{value}", value
+    return found
 
 
 # Who sees what belongs to others of the tenant.

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -25,7 +25,8 @@ from towpath_server.core.records import Principal
 from towpath_server.rpc import auth, refused, rules, status
 from towpath_server.rpc.calls import Call, Calls
 from towpath_server.rpc.context import ServicerContext
-from towpath_server.rpc.shares import AMONG_OTHERS, MUCH, SHARE, Shares
+from towpath_server.rpc.metering import Meter, Metered
+from towpath_server.rpc.shares import MUCH, Others, shares
 from towpath_server.scheduler.refusals import Refusals
 from towpath_server.scheduler.state import CARRIED_OUT
 
@@ -69,15 +70,6 @@ UNMETERED = WAITING | frozenset(
 )
 
 
-class Meter(Protocol):
-    """What counts calls, where anybody may only make so many."""
-
-    is_on: bool
-
-    def call(self, tenant: str, user: str) -> None:
-        """A call of this user. Raises `RateExceeded`."""
-
-
 class Boundary(grpc.aio.ServerInterceptor):
     """Goes round every handler. Messages are parsed here: an exception in grpc's own parsing would show its text."""
 
@@ -87,10 +79,11 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._refusals = refusals
         self._access = access
         self._calls = calls
-        self._meter = meter
+        self._meter = Metered(meter)
         self._catch_up = catch_up
-        self._shares = Shares(SHARE, AMONG_OTHERS, within=Shares(SHARE, AMONG_OTHERS))
-        self._looks = Shares(within=Shares())
+        # Whoever only looks is there as well.
+        users, tenants = Others(), Others()
+        self._shares, self._looks = shares(users, tenants), shares(users, tenants)
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -146,7 +139,7 @@ class Boundary(grpc.aio.ServerInterceptor):
                     return write(await behavior(parse(raw), context))
                 user = (call.principal.tenant, call.principal.user)
                 if metered and self._meter.is_on:
-                    self._meter.call(*user)
+                    await self._meter.call(*user)
                 carried_out: list[asyncio.Future[Any]] = []
                 CARRIED_OUT.set(carried_out)
                 async with shares.of(user, max(len(raw), least), carried_out):
@@ -166,7 +159,7 @@ class Boundary(grpc.aio.ServerInterceptor):
         async def stream(incoming: Any, context: ServicerContext) -> None:
             async with self._guarded(method, context) as call:
                 if metered and self._meter.is_on and call.principal is not None:
-                    self._meter.call(call.principal.tenant, call.principal.user)
+                    await self._meter.call(call.principal.tenant, call.principal.user)
                 # Health and reflection know nothing of a drain.
                 call.idle = not _is_ours(method)
                 answers = behavior(parse(incoming, call), context)

@@ -22,9 +22,12 @@ SHARE = 64 * 1024
 # And how long somebody counts as there (seconds).
 AMONG_OTHERS = SHARE // 2
 THERE = 1.0
-# While others are there, a call that does much keeps its share for as long again, at most so long (seconds): what it
-# took of everybody's time it leaves to them.
-MOST_REST = 0.02
+# While other tenants are there, a tenant has only so many calls under way, however small. Calls that end together have
+# their next ones come together, and those stand in front of others' before anything of ours can see whose they are.
+FEW = 8
+# ... and a call that does much keeps its share for longer, so many times what it took and at most so long (seconds):
+# two thirds of everybody's time are left to others.
+REST, MOST_REST = 2, 0.2
 # What the smallest call counts for, and one that does much however small its request is.
 LEAST = 512
 MUCH = SHARE // 2
@@ -33,7 +36,30 @@ MUCH = SHARE // 2
 @dataclass(eq=False, slots=True)
 class _Line:
     under_way: int = 0
+    calls: int = 0
     waiting: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+
+
+class Others:
+    """Whether more than one of them have called of late."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # Who came last, and until when somebody else counts as there.
+        self._last: Hashable = None
+        self._until = 0.0
+
+    def came(self, one: Hashable) -> None:
+        """One of them calls."""
+        if one != self._last:
+            if self._last is not None:
+                self._until = self._clock() + THERE
+            self._last = one
+
+    @property
+    def are_there(self) -> bool:
+        """Whether nobody is alone."""
+        return self._clock() < self._until
 
 
 class Shares:
@@ -41,20 +67,19 @@ class Shares:
 
     def __init__(
         self,
+        others: Others,
         share: int = SHARE,
-        among_others: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        among_others: int = AMONG_OTHERS,
+        few: int | None = None,
         *,
         within: Shares | None = None,
     ) -> None:
-        """`within`: the shares of tenants, where users are tuples that begin with theirs."""
+        """`few`: the most calls of one while others are there. `within`: those of tenants, for users that begin so."""
         self._within = within
         self._share = share
-        self._among_others = share if among_others is None else among_others
-        self._clock = clock
-        # Who came last, and when last somebody else came than before.
-        self._last: Hashable = None
-        self._others_until = 0.0
+        self._among_others = among_others
+        self._few = few
+        self._others = others
         self._lines: dict[Hashable, _Line] = {}
 
     def of(
@@ -69,6 +94,9 @@ class Shares:
 
     async def begin(self, user: Any, weight: int) -> None:
         """Wait until a call of this weight may begin."""
+        if self._within is not None:
+            # Also those that wait for others of their own user's are there.
+            self._within._others.came(user[0])
         await self._begin(user, weight)
         if self._within is not None:
             try:
@@ -79,16 +107,12 @@ class Shares:
 
     def rest(self, weight: int, took: float) -> float:
         """How long a call that took so long keeps its share when it is over (seconds)."""
-        outer = self._within or self
-        if weight < MUCH or self._among_others == self._share or self._clock() >= outer._others_until:
+        if weight < MUCH or not (self._within or self)._others.are_there:
             return 0.0
-        return min(took, MOST_REST)
+        return min(took * REST, MOST_REST)
 
     async def _begin(self, user: Hashable, weight: int) -> None:
-        if user != self._last:
-            if self._last is not None:
-                self._others_until = self._clock() + THERE
-            self._last = user
+        self._others.came(user)
         line = self._lines.get(user)
         if line is None:
             line = self._lines[user] = _Line()
@@ -96,6 +120,7 @@ class Shares:
             await self._wait(line, weight)
         else:
             line.under_way += weight
+            line.calls += 1
 
     def end(self, user: Any, weight: int) -> None:
         """A call that has begun is over."""
@@ -106,6 +131,7 @@ class Shares:
     def _end(self, user: Hashable, weight: int) -> None:
         line = self._lines[user]
         line.under_way -= weight
+        line.calls -= 1
         self._begin_next(line)
         if not line.under_way and not line.waiting:
             del self._lines[user]
@@ -113,8 +139,11 @@ class Shares:
     def _has_room(self, line: _Line, weight: int) -> bool:
         if not line.under_way:
             return True
-        share = self._share if self._clock() >= self._others_until else self._among_others
-        return line.under_way + weight <= share
+        if not self._others.are_there:
+            return line.under_way + weight <= self._share
+        if self._few is not None and line.calls >= self._few:
+            return False
+        return line.under_way + weight <= self._among_others
 
     async def _wait(self, line: _Line, weight: int) -> None:
         begun: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -125,6 +154,7 @@ class Shares:
         except asyncio.CancelledError:
             if not begun.cancelled():
                 line.under_way -= weight
+                line.calls -= 1
             elif place in line.waiting:
                 line.waiting.remove(place)
             self._begin_next(line)
@@ -135,7 +165,13 @@ class Shares:
             weight, begun = line.waiting.popleft()
             if not begun.cancelled():
                 line.under_way += weight
+                line.calls += 1
                 begun.set_result(None)
+
+
+def shares(users: Others, tenants: Others) -> Shares:
+    """Those of users, each within its tenant's."""
+    return Shares(users, within=Shares(tenants, few=FEW))
 
 
 class _Turn(AbstractAsyncContextManager[None]):

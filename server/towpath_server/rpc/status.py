@@ -53,6 +53,7 @@ CODES: Mapping[type[TowpathError], grpc.StatusCode] = {
     errors.IllegalTransition: _C.FAILED_PRECONDITION,
     errors.LeaseSuperseded: _C.FAILED_PRECONDITION,
     errors.NotFinal: _C.FAILED_PRECONDITION,
+    errors.LastAdmin: _C.FAILED_PRECONDITION,
     errors.SessionUnknown: _C.FAILED_PRECONDITION,
     errors.Conflict: _C.ABORTED,
     errors.RequestIdReused: _C.ALREADY_EXISTS,

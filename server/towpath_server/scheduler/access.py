@@ -12,7 +12,7 @@ from collections.abc import Callable
 from towpath_server.core.errors import Forbidden, InvalidArgument, TokenNotFound, Unauthenticated, Violation
 from towpath_server.core.ids import show
 from towpath_server.core.job import SECOND
-from towpath_server.core.records import AuditEvent, Principal, Role, Share, Token
+from towpath_server.core.records import FIRST_TENANT, AuditEvent, Principal, Role, Share, Token
 from towpath_server.scheduler import audit
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.records import KEEP, KEEP_FIRST, Keep, KeepFirst
@@ -22,8 +22,6 @@ __all__ = ["FIRST_TENANT", "NEVER", "Access", "hash_of"]
 
 SECRET_BITS = 256
 FIRST_TOKEN = 1
-# Its admins run the scheduler.
-FIRST_TENANT = "default"
 # What a token must be to let a worker share anything.
 SHARING = frozenset({Role.WORKER, Role.ADMIN})
 
@@ -155,7 +153,7 @@ class Access:
         return sorted(mine, key=lambda token: -token.token_id)
 
     async def revoke(self, principal: Principal, token_id: int) -> Token:
-        """Make a token void. Raises `TokenNotFound`."""
+        """Make a token void. Raises `TokenNotFound`, or `LastAdmin`."""
         known = self._tokens.get(token_id)
         if known is None or not principal.owns(known.tenant, known.user):
             raise TokenNotFound(token_id=show("tok", token_id))

@@ -18,6 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from support.fuzzing import leaks
 from support.fuzzing.messages import Request, Words, methods, request
+from support.who_may import BROKEN_OFF
 
 Metadata = tuple[tuple[str, str], ...]
 C = grpc.StatusCode
@@ -37,8 +38,6 @@ OPEN = "grpc.health.v1"
 SHORT, LONG = 0.3, 60.0
 AT_ONCE = 96
 ANSWERS = 3
-# A client's own words for a stream that the server ended while it wrote: what the server said is lost.
-BROKEN_OFF = ("Internal error from Core",)
 DETAILS = "grpc-status-details-bin"
 # grpc and the server's own; nothing else has a reason to be there.
 TRAILERS = frozenset({DETAILS})
@@ -160,7 +159,7 @@ async def _stream_answer(call: Any) -> tuple[grpc.StatusCode, str]:
             call.cancel()
             return C.OK, ""
     code, details = await call.code(), await call.details()
-    if details in BROKEN_OFF:
+    if details == BROKEN_OFF:
         return C.CANCELLED, ""
     return code, "" if code is C.OK else text_of(details, await call.trailing_metadata())
 

@@ -18,6 +18,7 @@ from google.protobuf import struct_pb2
 from support.bare_worker import BareWorker
 from support.fuzzing.siege import ALLOWED, Metadata
 from support.fuzzing.wire import mutated
+from support.who_may import BROKEN_OFF
 from towpath.v1 import job_pb2, job_service_pb2, worker_service_pb2
 from towpath.v1.job_service_pb2_grpc import JobServiceStub
 from towpath.v1.worker_service_pb2 import Heartbeat, HeldLease, Lease, Report, ReportJobsRequest
@@ -102,7 +103,7 @@ class Thief:
             while await call.read() is not grpc.aio.EOF:
                 pass
         code, details = await call.code(), await call.details()
-        if code not in ALLOWED and details != "Internal error from Core":
+        if code not in ALLOWED and details != BROKEN_OFF:
             self.broken.append(f"{code.name}: {details}")
 
     def _bytes(self) -> bytes:

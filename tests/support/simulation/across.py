@@ -51,7 +51,9 @@ def a_session_lives_where_the_store_says(lives: Sequence[Life], book: Book, now:
         return None
     for life in lives:
         for session in life.state.sessions:
-            kept = book.ledger.workers[session.worker.worker_id]
+            kept = book.ledger.workers.get(session.worker.worker_id)
+            if kept is None:
+                return f"a session of {session.worker.name} lives at {life.name}; the worker was removed"
             if (kept.session_id, kept.replica_id) != (session.session_id, life.state.replica_id):
                 return f"a session of {session.worker.name} lives at {life.name}; the store says at {kept.replica_id}"
     return None

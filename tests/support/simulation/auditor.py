@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from support.simulation.across import ACROSS, LAG, knows_all, news_come_in_time
 from support.simulation.book import Memory, Run, Wait
-from support.simulation.dispatch import ON_DISPATCH
+from support.simulation.dispatch import AFTER_DISPATCH, ON_DISPATCH
 from support.simulation.invariants import ON_CHANGE
 from support.simulation.ledger import Step
 from support.simulation.moment import Moment
@@ -20,24 +20,22 @@ from support.simulation.promises import (
     nothing_acknowledged_is_lost,
     polls_are_answered_once,
     requests_have_one_answer,
-    the_store_says_what_was_committed,
     what_is_told_is_committed,
 )
 from support.simulation.quiet import WHEN_QUIET, no_clock_is_late
 from support.simulation.recorded import Recorder, Write
+from support.simulation.stored import differences
 from towpath_server.core.events import Failed, Released, Succeeded
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Lane, LogChunk, Queue, Worker
+from towpath_server.core.records import Lane, LogChunk, Queue, Quota, Worker
 from towpath_server.scheduler import Scheduler
 from towpath_server.scheduler.messages import Directive, DirectiveType, Report
-from towpath_server.store.base import Matching, Record, Store
+from towpath_server.store.base import Record, Store
 
 if TYPE_CHECKING:
     from support.simulation.life import Life
     from support.simulation.world import World
 
-ALL = 1_000_000
-TENANTS = ("acme", "evil")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +55,8 @@ class Auditor(Recorder):
         self._book = world.book
         self._ledger = world.book.ledger
         self._seen: dict[Memory, tuple[int, ...]] = {}
+        # The jobs that the commit of this moment hands out.
+        self._given: list[Job] = []
         self.violation: Violation | None = None
         # From which state to which jobs went.
         self.moves: dict[tuple[str, str], None] = {}
@@ -73,8 +73,12 @@ class Auditor(Recorder):
     def committed(self, writes: Sequence[Write]) -> None:
         """See `Recorder`."""
         self._ledger.begin(self._book.memory)
+        given = self._given = []
         for write in writes:
             write()
+        for check in AFTER_DISPATCH if given else ():
+            if (wrong := check(self._book, given)) is not None:
+                self.found(check, wrong)
 
     def insert(self, jobs: Sequence[Job]) -> None:
         """See `Recorder`."""
@@ -109,8 +113,14 @@ class Auditor(Recorder):
                     self._book.adopted(record.session_id, steady)
                 self._book.seen["adopted" if known.session_id == record.session_id else "moved"] += 1
         self._ledger.put(records)
-        if any(isinstance(record, Worker | Queue) for record in records):
+        if any(isinstance(record, Worker | Queue | Quota) for record in records):
             self._ledger.told(steady)
+
+    def remove(self, records: Sequence[Record]) -> None:
+        """See `Recorder`."""
+        self._ledger.remove(records)
+        if any(isinstance(record, Worker | Quota) for record in records):
+            self._ledger.told(self._world.loop.microseconds)
 
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
         """See `Recorder`."""
@@ -134,6 +144,7 @@ class Auditor(Recorder):
         self._world.trace.step("store", self._show(step))
 
     def _granted(self, granted: list[Job]) -> None:
+        self._given += granted
         for check in ON_DISPATCH if granted else ():
             if (wrong := check(self._book, granted)) is not None:
                 self.found(check, wrong)
@@ -248,6 +259,8 @@ class Auditor(Recorder):
         memory, now = life.memory, self._world.loop.microseconds
         if not life.is_quiet:
             return
+        if not self._ledger.is_shared:
+            memory.in_force = self._ledger.number
         healthy_since = max(self._world.disk.healthy_since, self._book.life_start, life.awake_since)
         if not knows_all(memory, self._ledger):
             if now - healthy_since > LAG and (wrong := news_come_in_time(life, self._book)) is not None:
@@ -273,20 +286,8 @@ class Auditor(Recorder):
 
     def opened(self, store: Store) -> None:
         """The store was opened: it must say what was committed, no more and no less."""
-        stored = {job.job_id: job for tenant in TENANTS for job in store.find(Matching(tenant=tenant), ALL)}
-        if stored != self._ledger.jobs:
-            for job_id in stored.keys() | self._ledger.jobs.keys():
-                if stored.get(job_id) != self._ledger.jobs.get(job_id):
-                    what = f"{stored.get(job_id)} instead of {self._ledger.jobs.get(job_id)}"
-                    self.found(the_store_says_what_was_committed, what)
-        for job_id in stored:
-            if store.attempts(job_id) != [one for _, one in sorted(self._ledger.attempts.get(job_id, {}).items())]:
-                self.found(the_store_says_what_was_committed, f"the attempts of job {job_id}")
-        if {(queue.tenant, queue.name): queue for queue in store.records(Queue)} != self._ledger.queues:
-            self.found(the_store_says_what_was_committed, "the queues")
-        for job_id in self._book.acknowledged:
-            if job_id not in stored and job_id not in self._ledger.gone:
-                self.found(nothing_acknowledged_is_lost, f"job {job_id}")
+        for check, what in differences(store, self._book):
+            self.found(check, what)
 
 
 def _state(job: Job | None) -> str:

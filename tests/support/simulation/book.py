@@ -82,6 +82,8 @@ class Memory:
     watches: dict[Watching, None] = field(default_factory=dict)
     # For claims that wait for their commit: of what the memory knew when it looked for lanes.
     claims: dict[str, Known] = field(default_factory=dict)
+    # Which quotas it goes by, or newer ones: those of this commit.
+    in_force: int = 0
     # The lanes from which somebody is about to be given jobs.
     claimed: set[int] = field(default_factory=set)
 
@@ -124,6 +126,8 @@ class Book:
     # Since when a session lives nowhere.
     homeless: dict[str, int] = field(default_factory=dict)
     deregistered: set[str] = field(default_factory=set)
+    # The workers that somebody wants to be removed.
+    removals: set[int] = field(default_factory=set)
     released: set[str] = field(default_factory=set)
     succeeded: set[str] = field(default_factory=set)
     resumed: set[int] = field(default_factory=set)
@@ -137,7 +141,7 @@ class Book:
     def begins(self) -> Memory:
         """A scheduler begins its life: it knows all that is committed."""
         last = max((job.position for job in self.ledger.revisions.values()), default=0)
-        return Memory(last, self.ledger.number, self.ledger.number)
+        return Memory(last, self.ledger.number, self.ledger.number, in_force=self.ledger.number)
 
     def begins_alone(self, steady: int) -> Memory:
         """The same of the only one: what the one before was told and did not keep is void."""

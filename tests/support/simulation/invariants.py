@@ -8,6 +8,7 @@ from support.simulation import counting, timing
 from support.simulation.book import Book
 from support.simulation.ledger import Step
 from support.simulation.moment import Moment, retried
+from support.simulation.serving import serves_user
 from towpath_server.core.job import FailureCause, JobState
 
 Check = Callable[[Moment, Book, Step], str | None]
@@ -62,7 +63,7 @@ def no_stale_write(at: Moment, book: Book, step: Step) -> str | None:
 
 
 def leases_are_fresh(at: Moment, book: Book, step: Step) -> str | None:
-    """A lease goes to one living session, of a worker of the job's owner, and its token was never given before."""
+    """A lease goes to one living session, of a worker that can do the job, and its token was never given before."""
     before, after = step.before, step.after
     if after is None or after.lease is None:
         return None
@@ -72,12 +73,27 @@ def leases_are_fresh(at: Moment, book: Book, step: Step) -> str | None:
     known = book.ledger.grants.get(lease.token)
     if known is not None and (known.job_id, known.attempt) != (after.job_id, after.attempt):
         return f"the token {lease.token} was given before"
-    worker = book.ledger.workers.get(lease.worker_id)
-    if worker is None or (worker.tenant, worker.user) != (after.definition.tenant, after.definition.user):
-        return "the worker is not its owner's"
+    # Where a lease goes on in another session, that one is put behind it.
+    worker = book.ledger.met.get(lease.session_id if known is None else known.session_id)
+    if worker is None or worker.worker_id != lease.worker_id:
+        return "the worker has no such session"
     if known is None and after.definition.job_type not in worker.job_types:
         return f"the worker cannot run {after.definition.job_type}"
     return None
+
+
+def workers_serve_the_owner(at: Moment, book: Book, step: Step) -> str | None:
+    """A job runs only on a worker of its own user's, or on one that is shared with its tenant."""
+    after = step.after
+    if after is None or after.lease is None:
+        return None
+    # A lease that goes on in another session was given in the one before.
+    grant = book.ledger.grants.get(after.lease.token)
+    worker = book.ledger.met.get(grant.session_id if grant is not None else after.lease.session_id)
+    if worker is None or serves_user(worker, after.definition):
+        return None
+    whose = f"{after.definition.tenant}/{after.definition.user}"
+    return f"a job of {whose} on {worker.name} of {worker.tenant}/{worker.user}, share {worker.share.name}"
 
 
 def cancelled_is_cancelled(at: Moment, book: Book, step: Step) -> str | None:
@@ -113,6 +129,7 @@ ON_CHANGE: tuple[Check, ...] = (
     one_final_state_for_ever,
     no_stale_write,
     leases_are_fresh,
+    workers_serve_the_owner,
     counting.attempts_have_no_gaps,
     counting.attempts_and_losses_add_up,
     counting.budgets_hold,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from towpath_server.core.job import Attempt, Job, JobState
-from towpath_server.core.records import Lane, Queue, Worker
+from towpath_server.core.records import Lane, Queue, Quota, Worker
 from towpath_server.store.base import Record
 
 
@@ -53,6 +53,11 @@ class Ledger:
     # In which commit a queue was last paused, or let go on.
     switched_in: dict[tuple[str, str], int] = field(default_factory=dict)
     workers: dict[int, Worker] = field(default_factory=dict)
+    # Each worker as it was when a session of it began, by session; and those that were removed.
+    met: dict[str, Worker] = field(default_factory=dict)
+    removed: dict[int, Worker] = field(default_factory=dict)
+    # All quotas by tenant and user, and after which commit they were so: the present ones come last.
+    quotas: list[tuple[int, dict[tuple[str, str], Quota]]] = field(default_factory=lambda: [(0, {})])
     last_sequence: int = 0
     # No change comes at or before this one any more; of several schedulers, some may come before the last.
     settled: int = 0
@@ -99,11 +104,25 @@ class Ledger:
         for record in records:
             if isinstance(record, Worker):
                 self.workers[record.worker_id] = record
+                if record.session_id:
+                    self.met.setdefault(record.session_id, record)
+            elif isinstance(record, Quota):
+                self.quotas.append((self.number, self.quotas[-1][1] | {(record.tenant, record.user): record}))
             elif isinstance(record, Queue):
                 key = (record.tenant, record.name)
                 if key not in self.queues or record.paused is not self.queues[key].paused:
                     self.switched_in[key] = self.number
                 self.queues[key] = record
+
+    def remove(self, records: Sequence[Record]) -> None:
+        """Small records that are gone."""
+        for record in records:
+            if isinstance(record, Worker) and record.worker_id in self.workers:
+                self.removed[record.worker_id] = self.workers.pop(record.worker_id)
+            elif isinstance(record, Quota):
+                gone = (record.tenant, record.user)
+                left = {owner: quota for owner, quota in self.quotas[-1][1].items() if owner != gone}
+                self.quotas.append((self.number, left))
 
     def settle(self, horizon: int) -> None:
         """Somebody was told that no change comes at or before this one any more."""

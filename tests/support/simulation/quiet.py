@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from support.simulation.book import Book
 from support.simulation.life import Life
+from support.simulation.serving import has_room, is_limited, may_run, owners, queued, running
 from towpath_server.core.job import SECOND, Job, JobState
-from towpath_server.core.matching import serves
 from towpath_server.core.records import Head
 from towpath_server.scheduler.messages import DirectiveType
 
@@ -28,12 +28,40 @@ def every_parked_poll_that_could_be_served_is(life: Life, book: Book) -> str | N
     """No poll is parked while a job waits that its worker could have."""
     for line in life.state.waiters._lines.values():
         for waiter in line:
-            worker = waiter.session.worker
+            worker = book.ledger.met[waiter.session.session_id]
+            if waiter.session.worker.draining:
+                continue
             for job in _queued(book):
-                lane = book.ledger.lanes[job.lane_id]
-                paused = book.ledger.queues[lane.tenant, lane.queue].paused
-                if not paused and not worker.draining and serves(lane, waiter.profile, worker.worker_id):
+                definition = job.definition
+                paused = book.ledger.queues[definition.tenant, definition.queue].paused
+                if not paused and may_run(worker, definition) and not _may_be_full(book, job):
                     return f"a poll of {worker.name} is parked while job {job.job_id} waits"
+    return None
+
+
+def counts_are_those_of_the_store(life: Life, book: Book) -> str | None:
+    """What is held against quotas is what the store has: of each user and tenant, how many jobs wait, how many run."""
+    allowance = life.state.allowance
+    if book.ledger.is_shared or not allowance.is_on:
+        return None
+    for owner in {owner for job in book.ledger.jobs.values() for owner in owners(job.definition)}:
+        stored, known = (queued(book.ledger, owner), running(book.ledger, owner)), allowance.use(owner)[:2]
+        if stored != known:
+            return f"{owner} is thought to have {known} jobs waiting and running; the store says {stored}"
+    return None
+
+
+def nothing_of_a_removed_worker_stays(life: Life, book: Book) -> str | None:
+    """A worker that was removed is known nowhere, has no session, and holds no job."""
+    for worker_id, worker in book.ledger.removed.items():
+        if worker_id in life.state.workers or worker_id in book.ledger.workers:
+            return f"{worker.name} was removed and is still known"
+        if life.state.sessions.of_worker(worker_id) is not None:
+            return f"{worker.name} was removed and has a session"
+    for job in book.ledger.jobs.values():
+        # Of several schedulers one that stood still may give it an offer, which nobody takes.
+        if job.lease is not None and job.lease.worker_id in book.ledger.removed and not book.ledger.is_shared:
+            return f"job {job.job_id} is on a worker that was removed"
     return None
 
 
@@ -92,6 +120,13 @@ def no_clock_is_late(life: Life, book: Book) -> str | None:
     return None
 
 
+def _may_be_full(book: Book, job: Job) -> bool:
+    if book.ledger.is_shared:
+        # Each counts its own, and learns of the others' later.
+        return any(is_limited(book.ledger, owner, 0) for owner in owners(job.definition))
+    return not has_room(book.ledger, job.definition)
+
+
 def _queued(book: Book) -> list[Job]:
     return [book.ledger.jobs[job_id] for job_id in book.ledger.waits_since]
 
@@ -129,6 +164,8 @@ def who_must_stop_is_told(life: Life, book: Book) -> str | None:
 WHEN_QUIET: tuple[Callable[[Life, Book], str | None], ...] = (
     every_waiting_job_is_on_the_board,
     every_parked_poll_that_could_be_served_is,
+    nothing_of_a_removed_worker_stays,
+    counts_are_those_of_the_store,
     sessions_hold_what_the_store_says,
     those_who_wait_are_told,
     paused_queues_are_known,

@@ -86,6 +86,10 @@ class Recorder:
         """See `Store`."""
         raise NotImplementedError
 
+    def remove(self, records: Sequence[Record]) -> None:
+        """See `Store`."""
+        raise NotImplementedError
+
     def add_lanes(self, lanes: Sequence[Lane]) -> None:
         """See `Store`."""
         raise NotImplementedError
@@ -190,6 +194,7 @@ class RecordedStore:
     def remove(self, records: Sequence[Record]) -> None:
         """See `Store`."""
         self._store.remove(records)
+        self._writes.append(lambda: self._recorder.remove(records))
 
     def records(self, kind: type[RecordT], keys: Sequence[RecordKey] | None = None) -> list[RecordT]:
         """See `Store`."""

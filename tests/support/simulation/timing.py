@@ -31,7 +31,7 @@ def _may_end(at: Moment, book: Book, job: Job) -> bool:
     granted = book.ledger.grants[lease.token].steady
     if book.longest_silence(lease.session_id, at.steady) >= ttl or lease.session_id in book.deregistered:
         return True
-    if book.unnamed.get(lease.token, 0) > 2:
+    if book.unnamed.get(lease.token, 0) > 2 or lease.worker_id in book.removals:
         return True
     if any(
         begun.worker_id == lease.worker_id and lease.token not in begun.named and begun.steady >= granted - 3_000_000

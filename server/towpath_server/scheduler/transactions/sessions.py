@@ -129,7 +129,11 @@ def _begin(store: Store, now: int, item: Begin) -> Begun:
     told = changes.save()
     store.put([worker])
     # A session that begins again is nothing to tell of.
-    again = known is not None and (known.worker_id, known.token_id) == (worker.worker_id, worker.token_id)
+    again = known is not None and (known.worker_id, known.token_id, known.share) == (
+        worker.worker_id,
+        worker.token_id,
+        worker.share,
+    )
     if item.audit is not None and not again:
         record(store, [replace(item.audit, subject=show("wkr", worker.worker_id))])
     models = tuple(free(store, owned(item.models, worker)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from towpath_server.core.errors import TokenNotFound, TowpathError, Unauthenticated
+from towpath_server.core.errors import LastAdmin, TokenNotFound, TowpathError, Unauthenticated
 from towpath_server.core.ids import show
 from towpath_server.core.job import SECOND
-from towpath_server.core.records import AuditEvent, Token
+from towpath_server.core.records import FIRST_TENANT, AuditEvent, Role, Token
 from towpath_server.scheduler.transactions.recording import record
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
@@ -78,6 +78,9 @@ def revoke(store: Store, now: int, items: Sequence[Revoke]) -> list[Token | Towp
     outcomes: list[Token | TowpathError] = []
     for item in items:
         token = _kept(store, item.token_id)
+        if token is not None and _is_last_admin(store, token, now):
+            outcomes.append(LastAdmin(token_id=show("tok", item.token_id)))
+            continue
         if token is not None and token.revoke_time is None:
             token = replace(token, revoke_time=now)
             store.put([token])
@@ -132,6 +135,17 @@ def redeem(store: Store, now: int, items: Sequence[Redeem]) -> list[Redeemed | T
 def _valid(store: Store, token_id: int, secret_hash: str, now: int) -> Token | None:
     token = _kept(store, token_id)
     return token if token is not None and good_until(token, secret_hash) > now else None
+
+
+def _is_last_admin(store: Store, token: Token, now: int) -> bool:
+    """Whether it is all by which anybody can still make tokens of every tenant."""
+    return _runs_the_scheduler(token, now) and not any(
+        _runs_the_scheduler(other, now) for other in store.records(Token) if other.token_id != token.token_id
+    )
+
+
+def _runs_the_scheduler(token: Token, now: int) -> bool:
+    return (token.tenant, token.role) == (FIRST_TENANT, Role.ADMIN) and good_until(token, token.secret_hash) > now
 
 
 def _kept(store: Store, token_id: int) -> Token | None:
