@@ -16,8 +16,8 @@ from towpath import arrow_stream
 
 MANY = 300_000
 MIB = 1 << 20
-#: One more than are read.
-WIDE = 20_001
+#: One more than `little_memory` reads.
+WIDE = 2_001
 ROW = b"1" * 29 + b",2\n"
 
 
@@ -27,8 +27,8 @@ def wide_csv() -> bytes:
 
 
 def short_rows() -> bytes:
-    """Rows of two bytes that become rows of 10,000 cells each."""
-    return ",".join(f"c{number}" for number in range(10_000)).encode() + b"\n" + b"1\n" * 500_000
+    """Rows of two bytes that become rows of 2,000 cells each."""
+    return ",".join(f"c{number}" for number in range(2_000)).encode() + b"\n" + b"1\n" * 500_000
 
 
 def long_line(start: bytes = b"1,", of: bytes = b"x") -> bytes:
@@ -195,6 +195,14 @@ def runs_stream() -> bytes:
     return stream(pa.table({"a": runs}), None)
 
 
+def nested_stream(disguised: bool = False) -> bytes:
+    """A column of objects that all hold the same text, which was sent once."""
+    text = repeated_text().slice(0, 500).column(0).chunk(0)
+    column = pa.StructArray.from_arrays([text], ["c"])
+    kind = pa.opaque(column.type, "a", "b")
+    return stream(pa.table({"a": pa.ExtensionArray.from_storage(kind, column) if disguised else column}))
+
+
 def wide_stream() -> bytes:
     """Too many columns."""
     return stream(pa.schema([(f"c{number}", pa.bool_()) for number in range(WIDE)]).empty_table(), None)
@@ -204,9 +212,9 @@ def wide_stream() -> bytes:
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "wide.csv": (wide_csv, "300,000 columns, more than"),
     "wide.csv.gz": (lambda: gzip.compress(wide_csv(), 1), "300,000 columns, more than"),
-    "wide.parquet": (wide_parquet, "20,001 columns, more than"),
-    "wide.arrow": (wide_stream, "20,001 columns, more than"),
-    "short_rows.csv": (short_rows, "rows of 10,000 columns"),
+    "wide.parquet": (wide_parquet, "2,001 columns, more than"),
+    "wide.arrow": (wide_stream, "2,001 columns, more than"),
+    "short_rows.csv": (short_rows, "rows of 2,000 columns"),
     "line.csv": (long_line, "a line that is longer"),
     "commas.csv": (lambda: long_line(of=b","), "a line that is longer"),
     "quoted.csv": (lambda: long_line(b'1,"'), "a line that is longer"),
@@ -238,4 +246,6 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "texts.arrow": (unfolding_stream, "bytes, more than 16,777,216"),
     "views.arrow": (viewed_stream, "string_view"),
     "runs.arrow": (runs_stream, "run_end_encoded"),
+    "nested.arrow": (nested_stream, "is of type"),
+    "disguised.arrow": (lambda: nested_stream(disguised=True), "is of type"),
 }

@@ -175,12 +175,13 @@ def cpu(ctx: Context) -> None:
 
 @handler("h.bomb")
 def bomb(ctx: Context) -> None:
-    """Forks for good, and each fork forks, in a session of its own."""
-    while True:
+    """Forks, and each fork forks, in a session of its own: 64 processes in all, lest it be worse than what it tries."""
+    for _ in range(6):
         with contextlib.suppress(OSError):
             if os.fork() == 0:
                 os.setsid()
         time.sleep(0.05)
+    time.sleep(LONG)
 
 
 @handler("h.inline_child", inline=True)

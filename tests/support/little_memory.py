@@ -18,7 +18,7 @@ from towpath_worker import csv_files, parquet_files, tables  # noqa: F401
 from towpath_worker.caps import Caps
 from towpath_worker.paths import Folders
 
-CAPS = Caps(max_bytes=16 << 20, max_cells=2_500_000)
+CAPS = Caps(max_bytes=16 << 20, max_columns=2_000, max_cells=2_500_000)
 #: MiB of addresses beyond those in use: many times what a table under these caps takes.
 LITTLE = 1_024
 

@@ -157,6 +157,9 @@ async def test_a_full_disk_is_noticed_before_the_invitation_is_used(
         with pytest.raises(OSError, match="No space left"):
             await joining(at, folder, file)
     assert names(folder) == []
+    server = "127.0.0.1:1"
+    with pytest.raises(JoinRefused, match=f"towpath doctor --server {server}` .* may still be good"):
+        await joining(at, folder, file, server=server)
     await joining(at, folder, file)
     kept = credential.path(folder).read_text()
     assert kept == kept.strip() + "\n"

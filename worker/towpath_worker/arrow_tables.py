@@ -48,16 +48,21 @@ def _check_kinds(schema: pyarrow.Schema) -> None:
     """Those whose values may all point at the same bytes are left out."""
     import pyarrow as pa
 
-    waiting = [(field.name, field.type) for field in schema]
+    waiting = [(field.name, field.type, False) for field in schema]
     while waiting:
-        name, kind = waiting.pop()
-        if pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind) or "view" in str(kind):
+        name, kind, inside = waiting.pop()
+        # One in a dictionary inside another is written out before anybody can say how long it is.
+        coded = pa.types.is_dictionary(kind)
+        if pa.types.is_union(kind) or pa.types.is_run_end_encoded(kind) or "view" in str(kind) or (inside and coded):
             raise InvalidInput(
                 f"column {name!r} is of type {str(kind)[:100]}: send numbers, text, dates or truth values"
             )
-        if pa.types.is_dictionary(kind):
-            waiting.append((name, kind.value_type))
-        waiting += [(name, kind.field(index).type) for index in range(kind.num_fields)]
+        if isinstance(kind, pa.BaseExtensionType):
+            waiting.append((name, kind.storage_type, inside))
+            continue
+        if coded:
+            waiting.append((name, kind.value_type, True))
+        waiting += [(name, kind.field(index).type, True) for index in range(kind.num_fields)]
 
 
 def _unfolded(table: pyarrow.Table) -> int:

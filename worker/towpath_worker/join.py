@@ -118,7 +118,7 @@ def _redeem(settings: WorkerSettings, invitation: str, in_keyring: bool, root: P
             with _client(settings, invitation) as redeeming:
                 token, secret = redeeming.enroll_worker(settings.name)
         except errors.TowpathError as error:
-            _explain(error)
+            _explain(error, settings.server)
         made = Credential(
             server=settings.server,
             token_id=token.token_id,
@@ -136,7 +136,7 @@ def _redeem(settings: WorkerSettings, invitation: str, in_keyring: bool, root: P
     return made
 
 
-def _explain(error: errors.TowpathError) -> NoReturn:
+def _explain(error: errors.TowpathError, server: str) -> NoReturn:
     if isinstance(error, errors.Unauthenticated):
         raise JoinRefused(
             "This invitation is not valid: it was used already, or is older than 5 minutes. Ask for another one: "
@@ -147,7 +147,9 @@ def _explain(error: errors.TowpathError) -> NoReturn:
             "This token is no invitation. `towpath workers invite` makes one; to start with a token as it is: "
             "`towpath-worker --server HOST:PORT --token-file FILE`."
         ) from None
-    raise JoinRefused(f"{error} The invitation may still be good: try again within its 5 minutes.") from None
+    # What answers otherwise than with gRPC, as with TLS where this side speaks plain text, seems not to answer.
+    why = f" `towpath doctor --server {server}` says what is wrong." if isinstance(error, errors.Unavailable) else ""
+    raise JoinRefused(f"{error}{why} The invitation may still be good: try again within its 5 minutes.") from None
 
 
 def _client(settings: WorkerSettings, token: str) -> Client:
