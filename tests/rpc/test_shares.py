@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from towpath_server.rpc.shares import LEAST, MOST_REST, MUCH, THERE, Shares
+from towpath_server.rpc.shares import FEW, LEAST, LITTLE_REST, MOST_REST, MUCH, SHORT, THERE, Others, Shares, shares
 
 
 class Desk:
@@ -56,7 +57,9 @@ class Desk:
 
 @asynccontextmanager
 async def desk(share: int = 10 * LEAST) -> AsyncIterator[Desk]:
-    one = Desk(Shares(share))
+    # However often others come, none of them counts as there for long enough to be rested for.
+    alone = Others(map(float, itertools.count(0, 10)).__next__)
+    one = Desk(Shares(alone, share, share))
     try:
         yield one
     finally:
@@ -127,61 +130,131 @@ async def test_a_caller_that_goes_away_in_its_very_turn_gives_it_to_the_next() -
         assert at.under_way == ["third"]
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 async def test_while_others_are_there_a_share_is_smaller() -> None:
-    now = 100.0
-    shares = Shares(10 * LEAST, 5 * LEAST, lambda: now)
-    await shares.begin("flood", 5 * LEAST)
-    await shares.begin("flood", 5 * LEAST)
-    shares.end("flood", 5 * LEAST)
-    await shares.begin("other", LEAST)
-    shares.end("other", LEAST)
-    second = asyncio.ensure_future(shares.begin("flood", 5 * LEAST))
+    clock = Clock()
+    at = Shares(Others(clock), 10 * LEAST, 5 * LEAST)
+    await at.begin("flood", 5 * LEAST)
+    await at.begin("flood", 5 * LEAST)
+    at.end("flood", 5 * LEAST)
+    await at.begin("other", LEAST)
+    at.end("other", LEAST)
+    second = asyncio.ensure_future(at.begin("flood", 5 * LEAST))
     await asyncio.sleep(0)
     assert not second.done()
-    shares.end("flood", 5 * LEAST)
+    at.end("flood", 5 * LEAST)
     await second
     # Alone again.
-    now += THERE
-    await shares.begin("flood", 5 * LEAST)
-    assert not shares._lines["flood"].waiting
+    clock.now += THERE
+    await at.begin("flood", 5 * LEAST)
+    assert not at._lines["flood"].waiting
 
 
 async def test_a_tenant_with_many_users_has_no_more_for_that() -> None:
-    shares = Shares(10 * LEAST, within=Shares(10 * LEAST))
-    floods = [asyncio.ensure_future(shares.begin(("flood", number), 5 * LEAST)) for number in range(4)]
+    share = 10 * LEAST
+    at = Shares(Others(), share, share, within=Shares(Others(), share, share))
+    floods = [asyncio.ensure_future(at.begin(("flood", number), 5 * LEAST)) for number in range(4)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert [one.done() for one in floods] == [True, True, False, False]
-    await shares.begin(("quiet", 0), LEAST)
+    await at.begin(("quiet", 0), LEAST)
     # One that goes away gives back what it had of its own, and the next of the tenant comes.
     floods[2].cancel()
     await asyncio.gather(floods[2], return_exceptions=True)
-    shares.end(("flood", 0), 5 * LEAST)
+    at.end(("flood", 0), 5 * LEAST)
     await floods[3]
     for user in (("flood", 1), ("flood", 3)):
-        shares.end(user, 5 * LEAST)
-    shares.end(("quiet", 0), LEAST)
-    assert shares._lines == {}
-    assert shares._within is not None
-    assert shares._within._lines == {}
+        at.end(user, 5 * LEAST)
+    at.end(("quiet", 0), LEAST)
+    assert at._lines == {}
+    assert at._within is not None
+    assert at._within._lines == {}
 
 
-async def test_what_does_much_leaves_others_as_long_as_it_took() -> None:
-    now = 100.0
-    shares = Shares(2 * MUCH, MUCH, lambda: now, within=Shares(2 * MUCH, MUCH, lambda: now))
+async def test_while_others_are_there_a_call_leaves_them_as_long_as_it_took() -> None:
+    clock = Clock()
+    at = shares(Others(clock), Others(clock))
     # Alone nobody rests.
-    await shares.begin(("flood", 0), MUCH)
-    assert shares.rest(MUCH, 0.01) == 0.0
-    await shares.begin(("quiet", 0), LEAST)
-    assert shares.rest(MUCH, 0.01) == 0.01
-    assert shares.rest(MUCH, 60.0) == MOST_REST
-    assert shares.rest(LEAST, 0.01) == 0.0
-    shares.end(("flood", 0), MUCH)
-    async with shares.of(("flood", 0), MUCH):
+    await at.begin(("flood", 0), MUCH)
+    assert at.rest(MUCH, 0.01) == 0.0
+    await at.begin(("quiet", 0), LEAST)
+    assert at.rest(MUCH, 0.01) == 0.01
+    assert at.rest(MUCH, 2 * SHORT) == pytest.approx(3 * SHORT)
+    assert at.rest(MUCH, 60.0) == MOST_REST
+    assert at.rest(LEAST, LITTLE_REST / 2) == LITTLE_REST / 2
+    assert at.rest(LEAST, 60.0) == LITTLE_REST
+    at.end(("flood", 0), MUCH)
+    async with at.of(("flood", 0), MUCH):
         pass
     # Its answer is gone, and the share is kept for a moment.
-    assert ("flood", 0) in shares._lines
+    assert ("flood", 0) in at._lines
     async with asyncio.timeout(10):
-        await shares.begin(("flood", 0), MUCH)
-    now += THERE
-    assert shares.rest(MUCH, 0.01) == 0.0
+        await at.begin(("flood", 0), MUCH)
+    clock.now += THERE
+    assert at.rest(MUCH, 0.01) == 0.0
+
+
+async def test_of_small_calls_a_tenant_has_few_under_way_while_others_are_there() -> None:
+    clock = Clock()
+    at = shares(Others(clock), Others(clock))
+    # Alone, and beside another user of its own.
+    users = [("flood", number % 2) for number in range(2 * FEW)]
+    for user in users:
+        await asyncio.wait_for(at.begin(user, LEAST), 10)
+    await at.begin(("quiet", 0), LEAST)
+    late = asyncio.ensure_future(at.begin(("flood", 2), LEAST))
+    for user in users[: FEW + 1]:
+        await asyncio.sleep(0)
+        assert not late.done()
+        at.end(user, LEAST)
+    await asyncio.wait_for(late, 10)
+    # One that gives up while it waits takes no place.
+    gone = asyncio.ensure_future(at.begin(("flood", 3), LEAST))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    at.end(("flood", 2), LEAST)
+    await asyncio.wait_for(at.begin(("flood", 3), LEAST), 10)
+    for user in (*users[FEW + 1 :], ("flood", 3), ("quiet", 0)):
+        at.end(user, LEAST)
+    assert at._lines == {}
+    assert at._within is not None
+    assert at._within._lines == {}
+
+
+async def test_whoever_looks_is_there_for_those_who_do_and_the_other_way_round() -> None:
+    clock = Clock()
+    users, tenants = Others(clock), Others(clock)
+    calls, looks = shares(users, tenants), shares(users, tenants)
+    await looks.begin(("flood", 0), MUCH)
+    assert looks.rest(MUCH, 0.01) == 0.0
+    await calls.begin(("quiet", 0), LEAST)
+    assert looks.rest(MUCH, 0.01) == 0.01
+    # One look at a time; a call of the quiet one's is no look.
+    second = asyncio.ensure_future(looks.begin(("flood", 1), MUCH))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not second.done()
+    looks.end(("flood", 0), MUCH)
+    await asyncio.wait_for(second, 10)
+
+
+async def test_a_small_call_that_goes_away_in_its_very_turn_leaves_its_place_to_the_next() -> None:
+    at = Shares(Others(), few=2)
+    await at.begin("quiet", LEAST)
+    await at.begin("flood", LEAST)
+    await at.begin("flood", LEAST)
+    third, fourth = (asyncio.ensure_future(at.begin("flood", LEAST)) for _ in range(2))
+    await asyncio.sleep(0)
+    at.end("flood", LEAST)
+    # It may begin, but has not yet.
+    third.cancel()
+    await asyncio.gather(third, return_exceptions=True)
+    await asyncio.wait_for(fourth, 10)

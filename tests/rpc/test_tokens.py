@@ -17,7 +17,7 @@ from towpath.v1 import job_service_pb2, worker_pb2
 from towpath_server.core.ids import show
 from towpath_server.core.job import DAY, SECOND
 from towpath_server.core.records import Role, Share, Token
-from towpath_server.scheduler import Clock
+from towpath_server.scheduler import Clock, enrolment
 from towpath_server.scheduler.access import hash_of
 
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
@@ -128,6 +128,23 @@ async def test_who_may_invite_whose_workers(stage: Stage) -> None:
     for role in (Role.ADMIN, Role.OPERATOR):
         asked = await invite(stage, await somebody(stage, role, tenant="mill"), user="bob", share=TENANT)
         assert (asked.token.tenant, asked.token.user, asked.token.share) == ("mill", "bob", TENANT)
+
+
+async def test_of_a_submitter_s_invitations_only_so_many_stand(
+    stage: Stage, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolment, "MOST_STANDING", 3)
+    ann = await somebody(stage, Role.SUBMITTER)
+    first, *_ = [await invite(stage, ann) for _ in range(3)]
+    error = await refusal(invite(stage, ann))
+    assert (error.code(), "3 invitations" in (error.details() or "")) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+    # Neither others nor those who look after workers are kept from it.
+    await invite(stage, await somebody(stage, Role.SUBMITTER, "bob"))
+    await invite(stage, stage.bearer(Role.ADMIN), user="ann")
+    await enrol(stage, first.secret)
+    assert (await refusal(invite(stage, ann))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    hands.now += 300 * SECOND
+    await invite(stage, ann)
 
 
 async def test_an_invitation_becomes_a_credential_once(stage: Stage, hands: Hands) -> None:

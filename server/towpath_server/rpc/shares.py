@@ -24,10 +24,10 @@ AMONG_OTHERS = SHARE // 2
 THERE = 1.0
 # While other tenants are there, a tenant has only so many calls under way, however small. Calls that end together have
 # their next ones come together, and those stand in front of others' before anything of ours can see whose they are.
-FEW = 8
-# ... and a call that does much keeps its share for longer, so many times what it took and at most so long (seconds):
-# two thirds of everybody's time are left to others.
-REST, MOST_REST = 2, 0.2
+FEW = 4
+# ... and a call keeps its share for as long again as it took, which is left to others, at most so long (seconds). Of
+# one that does much, what is beyond a short while counts twice: what is long cannot be cut, so it has to be rarer.
+LITTLE_REST, SHORT, MOST_REST = 0.005, 0.02, 0.2
 # What the smallest call counts for, and one that does much however small its request is.
 LEAST = 512
 MUCH = SHARE // 2
@@ -107,9 +107,11 @@ class Shares:
 
     def rest(self, weight: int, took: float) -> float:
         """How long a call that took so long keeps its share when it is over (seconds)."""
-        if weight < MUCH or not (self._within or self)._others.are_there:
+        if not (self._within or self)._others.are_there:
             return 0.0
-        return min(took * REST, MOST_REST)
+        if weight < MUCH:
+            return min(took, LITTLE_REST)
+        return min(took + max(took - SHORT, 0.0), MOST_REST)
 
     async def _begin(self, user: Hashable, weight: int) -> None:
         self._others.came(user)
