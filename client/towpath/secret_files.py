@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 MODE = 0o600
@@ -31,10 +31,16 @@ def new(path: Path) -> Iterator[Callable[[str], None]]:
 def replacing(path: Path) -> Iterator[Callable[[str], None]]:
     """What is written takes the place of a file, all at once and on the disk when that returns. Raises OSError.
 
-    That there is room beside it is found out before there is a secret.
+    That there is room beside it is found out before there is a secret. Who wants to replace it too waits: of two who
+    rotate a token at once, the one whose secret the other has made void must not be the last to write.
     """
     # What a link points to is replaced, not the link.
     target = path.resolve()
+    with _alone(target.parent):
+        yield from _beside(target)
+
+
+def _beside(target: Path) -> Iterator[Callable[[str], None]]:
     beside = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
     descriptor = _open(beside)
 
@@ -59,6 +65,19 @@ def replace(path: Path, text: str) -> None:
 def others_may_read(path: Path) -> bool:
     """Whether more people than its owner can read a file, where the system says."""
     return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else replaces a secret in this folder meanwhile, where the system can see to that."""
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def _open(path: Path) -> int:

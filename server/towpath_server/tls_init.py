@@ -171,7 +171,7 @@ def _next(folder: Path, names: list[str], clients: list[str]) -> list[str]:
         f"--tls-key {folder / 'server-key.pem'} {trust}".rstrip(),
         f"Copy ca.pem{' and the files of each client' if clients else ''} to the other machines, and there:",
         f"  towpath doctor --server {address} --tls-ca ca.pem{shown}",
-        f"  towpath-worker --server {address} --tls-ca ca.pem{shown}",
+        f"  towpath-worker join {address} --tls-ca ca.pem{shown}",
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from support import fake_cli_server as fake
 from support.cli_runner import Run, runner
 from support.fake_cli_rest import MODEL_ID, NEW_SECRET, TOKEN_ID, WORKER_ID
 from towpath.cli.exit_codes import ExitCode
+from towpath.cli.tokens import place
 from towpath.v1 import job_pb2
 
 JOB = "job_0000000000001"
@@ -170,6 +173,20 @@ def test_a_rotated_token_takes_its_file_or_is_shown_once(run: Run, tmp_path: Pat
     assert run("tokens", "rotate", "--output", str(kept)).exit_code == ExitCode.OK
     assert (kept.read_text(), file.read_text()) == (f"{NEW_SECRET}\n", TOKEN)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["kept", "token"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks a folder")
+def test_of_two_who_rotate_one_file_the_second_reads_it_when_the_first_has_written(tmp_path: Path) -> None:
+    import fcntl
+
+    with ExitStack() as stack:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        stack.callback(os.close, folder)
+        with place(None, tmp_path / "token") as put:
+            put("first")
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_an_invitation_says_what_to_type_and_keeps_the_secret_out_of_it(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.shared_stage import pair
 from support.stage import ADA, Hands, Stage, stage
 from support.store_gated import GatedStore
 from towpath_server.core.errors import StoreFull
-from towpath_server.core.events import Released, Succeeded
+from towpath_server.core.events import Released, Started, Succeeded
 from towpath_server.core.job import SECOND, Job, JobState, Priority, RetryPolicy, Timeouts
 from towpath_server.core.records import Machine, Queue, Worker
+from towpath_server.scheduler import feed
 from towpath_server.scheduler.messages import DirectiveType, HeldLease, Registered, Registration, Report
 from towpath_server.store.base import InLane, Query, Store
 from towpath_server.store.memory import MemoryStore
@@ -188,3 +191,45 @@ async def test_a_drain_is_told_though_the_scheduler_was_started_again_meanwhile(
         stream = s.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
         async with asyncio.timeout(5):
             assert [order.type for order in await stream.orders()] == [DirectiveType.DRAIN]
+
+
+async def test_what_a_worker_is_given_after_its_removal_elsewhere_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "LOOK", 3600.0)
+    async with pair() as two:
+        there = two.other.stage
+        worker = await there.worker()
+        job = await there.submit()
+        await two.one.catch_up()
+        two.hub.loses_notices = True
+        await two.one.stage.scheduler.fleet.remove(ADA, worker.worker_id)
+        # Its own scheduler does not know it yet.
+        [leased] = await there.lease(worker)
+        assert leased.lease is not None
+        stream = there.scheduler.workers.connect(ADA, worker.worker_id, worker.session_id)
+        await stream.report([Report(1, job.job_id, Started(leased.lease.token))])
+        await two.other.catch_up()
+        await there.scheduler.workers.end_silent_sessions()
+        assert (await there.get(job)).state is JobState.QUEUED
+
+
+async def test_the_late_answer_to_a_drain_does_not_bring_back_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with pair() as two:
+        worker = await two.other.stage.worker()
+        await two.one.catch_up()
+        two.hands.now += SECOND
+        committer = two.other.state.committer
+        submit = committer.submit
+
+        async def slow(verb: Any, item: Any) -> Any:
+            outcome = await submit(verb, item)
+            if verb.name == "drain":
+                monkeypatch.undo()
+                # Meanwhile the worker begins anew at the other one, and that is heard of.
+                await again(two.one.stage, worker)
+                await two.other.catch_up()
+            return outcome
+
+        monkeypatch.setattr(committer, "submit", slow)
+        await two.other.stage.scheduler.fleet.drain(ADA, worker.worker_id)
+        known, there = (side.state.workers[worker.worker_id] for side in (two.other, two.one))
+        assert known == there

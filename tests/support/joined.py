@@ -38,8 +38,10 @@ async def invited(at: Stage, folder: Path, **options: Any) -> Path:
     return file
 
 
-async def joining(at: Stage, folder: Path, invitation: Path | None, **options: Any) -> WorkerSettings:
+async def joining(
+    at: Stage, folder: Path, invitation: Path | None, *, server: str = "", **options: Any
+) -> WorkerSettings:
     """What `towpath-worker join` does."""
-    settings = WorkerSettings(server=at.address, state_dir=folder, name="barge")
+    settings = WorkerSettings(server=server or at.address, state_dir=folder, name="barge")
     options = {"keyring": False, "force": False, **options}
     return await asyncio.to_thread(join.join, settings, invitation, **options)

@@ -59,4 +59,6 @@ def _command(invocation: Invocation, address: str, share: Share, out: Path | Non
     words += ["--token-file", str(out)] if out else []
     words += ["--insecure"] if invocation.insecure else []
     words += ["--tls-ca", str(invocation.tls_ca)] if invocation.tls_ca else []
+    # Each machine has a certificate of its own.
+    words += ["--tls-cert", "ITS.pem", "--tls-key", "ITS-key.pem"] if invocation.tls_cert else []
     return shlex.join(words)

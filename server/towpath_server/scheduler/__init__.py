@@ -78,7 +78,7 @@ class Scheduler:
         self._replicas = self._feed = None
         if isinstance(store, SharedStore):
             self._replicas = Replicas(state, self.workers)
-            self._feed = Feed(state, store, Hearsay(state, self.access, self.quotas))
+            self._feed = Feed(state, store, Hearsay(state, self.workers, self.access, self.quotas))
 
     async def start(
         self, *, first_token: bool = True, show_secret: Callable[[str], None] = lambda secret: None

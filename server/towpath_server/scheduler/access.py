@@ -152,6 +152,14 @@ class Access:
         mine = [token for token in self._tokens.values() if principal.owns(token.tenant, token.user)]
         return sorted(mine, key=lambda token: -token.token_id)
 
+    def standing(self, principal: Principal, role: Role) -> int:
+        """How many tokens of this role the caller's user has that have not ended."""
+        now, whose = self.now(), (principal.tenant, principal.user, role)
+        return sum(
+            (token.tenant, token.user, token.role) == whose and good_until(token, token.secret_hash) > now
+            for token in self._tokens.values()
+        )
+
     async def revoke(self, principal: Principal, token_id: int) -> Token:
         """Make a token void. Raises `TokenNotFound`, or `LastAdmin`."""
         known = self._tokens.get(token_id)

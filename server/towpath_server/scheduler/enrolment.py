@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from towpath_server.core.errors import Forbidden
+from towpath_server.core.errors import Forbidden, TooBusy
 from towpath_server.core.ids import show
 from towpath_server.core.job import DAY, SECOND
 from towpath_server.core.records import Principal, Role, Share, Token
@@ -14,6 +14,8 @@ from towpath_server.scheduler.transactions.tokens import REDEEM, Redeem
 # How long an invitation stands, and a credential after it was last rotated, unless told otherwise (microseconds).
 INVITATION = 300 * SECOND
 CREDENTIAL = 90 * DAY
+# How many of a submitter's stand at a time: each is kept, and on record, for good.
+MOST_STANDING = 100
 
 # Who invites workers for others, and lets them be shared.
 _FOR_OTHERS = frozenset({Role.ADMIN, Role.OPERATOR})
@@ -31,7 +33,8 @@ class Enrolment:
     ) -> tuple[Token, str]:
         """An invitation, with its secret; the credential will live for `lifetime` microseconds at a time.
 
-        Raises `Forbidden` where a submitter invites for somebody else, or lets a worker be shared.
+        Raises `Forbidden` where a submitter invites for somebody else, or lets a worker be shared, and `TooBusy` where
+        many of a submitter's stand already.
         """
         user = user or principal.user
         if principal.role not in _FOR_OTHERS:
@@ -39,6 +42,8 @@ class Enrolment:
                 raise Forbidden(what="invite workers of another user: ask an admin or an operator")
             if share is Share.TENANT:
                 raise Forbidden(what="let a worker be shared with the tenant: ask an admin or an operator")
+            if self._access.standing(principal, Role.ENROLLMENT) >= MOST_STANDING:
+                raise TooBusy(what=f"{MOST_STANDING} invitations of yours are neither used nor over")
         return await self._access.issue(
             principal.tenant,
             user,

@@ -45,7 +45,8 @@ class Fleet:
     async def _drain(self, principal: Principal, worker_id: int) -> WorkerView:
         told = audit.event(self._state, principal, audit.WORKER_DRAINED, show("wkr", worker_id))
         worker = await self._state.committer.submit(DRAIN, Drain(principal, worker_id, told))
-        self._state.meet(worker)
+        if self._state.is_current(worker):
+            self._state.meet(worker)
         return self._view(principal, worker)
 
     async def remove(self, principal: Principal, worker_id: int) -> int | None:

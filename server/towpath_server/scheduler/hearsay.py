@@ -8,14 +8,16 @@ from towpath_server.core.records import ModelRecord, Queue, Quota, Token, Worker
 from towpath_server.scheduler.access import Access
 from towpath_server.scheduler.quotas import Quotas
 from towpath_server.scheduler.state import State
+from towpath_server.scheduler.workers import Workers
 from towpath_server.store.base import Record, RecordKey, RecordT, key_of
 
 
 class Hearsay:
     """Brings tokens, queues, workers, models and quotas in memory up to date."""
 
-    def __init__(self, state: State, access: Access, quotas: Quotas) -> None:
+    def __init__(self, state: State, workers: Workers, access: Access, quotas: Quotas) -> None:
         self._state = state
+        self._workers = workers
         self._access = access
         self._quotas = quotas
 
@@ -31,6 +33,9 @@ class Hearsay:
         workers = {worker.worker_id: worker for worker in await self._read(Worker, keys.get(Worker, ()))}
         for (worker_id,) in keys.get(Worker, ()):
             if int(worker_id) not in workers:
+                if (session := self._state.sessions.of_worker(int(worker_id))) is not None:
+                    # Until this moment it may have been handed jobs: whoever removed it knew nothing of them.
+                    self._workers.end_later(session)
                 self._state.forget_worker(int(worker_id))
         for worker in workers.values():
             known = self._state.workers.get(worker.worker_id)

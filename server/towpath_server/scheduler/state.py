@@ -205,6 +205,11 @@ class State:
             self.waiters.wake_session(session)
         session.worker = replace(worker, draining=worker.draining or session.worker.draining)
 
+    def is_current(self, worker: Worker) -> bool:
+        """Whether nothing newer is known of the worker: news of others may have overtaken an answer to a call here."""
+        known = self.workers.get(worker.worker_id)
+        return known is not None and worker.connect_time >= known.connect_time
+
     def forget_worker(self, worker_id: int) -> None:
         """The worker was removed, here or elsewhere. Its id never comes again."""
         self.workers.pop(worker_id, None)

@@ -247,7 +247,7 @@ class Workers:
         worker_id = session.worker.worker_id
         # Where the store does not answer, the session stays here for the next look at the clocks.
         ended = await self._state.committer.submit(END, End(session.worker, released))
-        if ended.worker is not None:
+        if ended.worker is not None and self._state.is_current(ended.worker):
             self._state.workers[worker_id] = ended.worker
         self._state.absorb(ended.changes)
         if session in self._ending:
