@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import sys
 import types
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,10 @@ from support.stage import Hands
 from towpath import Role, secret_files
 from towpath_server.core.records import Role as ServerRole
 from towpath_server.scheduler import Clock
-from towpath_worker import credential, join_command
+from towpath_worker import credential, join, join_command
 from towpath_worker.credential import CredentialUnusable
 from towpath_worker.join import JoinRefused
-from towpath_worker.settings import load
+from towpath_worker.settings import WorkerSettings, load
 
 
 @pytest.fixture(autouse=True)
@@ -175,6 +177,21 @@ async def test_a_credential_goes_to_its_own_scheduler_alone(at: Stage, folder: P
     assert (found.server, found.token.get_secret_value()) == (at.address, kept.secret)
     with pytest.raises(CredentialUnusable, match="shows its credential to nobody else"):
         load({**flags, "server": f"{at.address},elsewhere:7070"})
+
+
+async def test_the_scheduler_is_reached_later_as_it_was_when_the_worker_joined(at: Stage, folder: Path) -> None:
+    settings = WorkerSettings(server=at.address, state_dir=folder, name="barge", insecure=True)
+    await asyncio.to_thread(join.join, settings, await invited(at, folder), keyring=False, force=False)
+    assert load({"state_dir": folder}).insecure
+    kept = credential.find(folder)
+    assert kept is not None
+    with credential.keeping(folder) as keep:
+        keep(replace(kept, insecure=False, tls={"tls_ca": folder / "ca.pem", "tls_key": folder / "key.pem"}))
+    found = load({"state_dir": folder})
+    assert (found.insecure, found.tls_ca, found.tls_key) == (False, folder / "ca.pem", folder / "key.pem")
+    # Told otherwise, nothing of it counts.
+    found = load({"state_dir": folder, "tls_ca": folder / "new.pem"})
+    assert (found.tls_ca, found.tls_cert, found.tls_key) == (folder / "new.pem", None, None)
 
 
 async def test_a_token_that_is_named_goes_first_and_the_user_s_own_last(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,6 +15,7 @@ from towpath import settings as client
 from towpath_worker import keyrings
 
 FILE = "credential.json"
+TLS = ("tls_ca", "tls_cert", "tls_key")
 
 
 class CredentialUnusable(ValueError):
@@ -23,13 +24,18 @@ class CredentialUnusable(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A token of this worker's own. `lifetime` is how many seconds it lives after it was last rotated."""
+    """A token of this worker's own. `lifetime` is how many seconds it lives after it was last rotated.
+
+    `tls` are the files with which the scheduler was reached, by the names of the worker's settings.
+    """
 
     server: str
     token_id: str
     secret: str = field(repr=False)
     lifetime: float | None = None
     in_keyring: bool = False
+    insecure: bool = False
+    tls: Mapping[str, Path] = field(default_factory=dict)
 
     def secret_for(self, server: str, folder: Path) -> str:
         """The secret, to be sent to that scheduler. Raises CredentialUnusable where it is another one's."""
@@ -63,6 +69,8 @@ def find(folder: Path) -> Credential | None:
             secret="",
             lifetime=_number(kept["lifetime"]),
             in_keyring=bool(kept["in_keyring"]),
+            insecure=bool(kept.get("insecure", False)),
+            tls={name: Path(kept["tls"][name]) for name in TLS if name in kept.get("tls", {})},
         )
         secret = keyrings.read(str(file), found.token_id) if found.in_keyring else kept["secret"]
         return replace(found, secret=client.checked(secret, f"The secret in {file}"))
@@ -103,6 +111,8 @@ def _text(credential: Credential) -> str:
         "secret": "" if credential.in_keyring else credential.secret,
         "lifetime": credential.lifetime,
         "in_keyring": credential.in_keyring,
+        "insecure": credential.insecure,
+        "tls": {name: str(file) for name, file in credential.tls.items()},
     }
     return json.dumps(kept, indent=2) + "\n"
 

@@ -125,6 +125,12 @@ def _redeem(settings: WorkerSettings, invitation: str, in_keyring: bool, root: P
             secret=secret,
             lifetime=credential.lifetime_of(token.create_time, token.expire_time),
             in_keyring=in_keyring,
+            insecure=settings.insecure,
+            tls={
+                name: file.expanduser().resolve()
+                for name in credential.TLS
+                if (file := getattr(settings, name)) is not None
+            },
         )
         try:
             keep(made)

@@ -204,7 +204,10 @@ def _with_token(sourced: WorkerSettings, *, flagged: bool) -> WorkerSettings:
     if found is None and (kept := credential.find(sourced.state_dir)) is not None:
         server = sourced.server if "server" in sourced.model_fields_set else kept.server
         secret = kept.secret_for(server, sourced.state_dir)
-        return sourced.model_copy(update={"server": server, "token": SecretStr(secret)})
+        told = sourced.insecure or any((sourced.tls_ca, sourced.tls_cert, sourced.tls_key))
+        # It is reached as it was when this worker joined, unless it is told otherwise now.
+        way = {} if told else {"insecure": kept.insecure, **kept.tls}
+        return sourced.model_copy(update={"server": server, "token": SecretStr(secret), **way})
     found = found or client.token()
     return sourced.model_copy(update={"token": SecretStr(found) if found else None})
 
