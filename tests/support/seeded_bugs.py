@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from support.seeding import dispatch, leases, replicas, rules, storing
+from support.seeding import dispatch, leases, replicas, rights, rules, storing
 from support.seeding.table import BUGS, Bug, Caught, caught
 
-__all__ = ["BUGS", "Bug", "Caught", "caught", "dispatch", "leases", "put", "replicas", "rules", "storing"]
+__all__ = ["BUGS", "Bug", "Caught", "caught", "dispatch", "leases", "put", "replicas", "rights", "rules", "storing"]
 
 
 def put(name: str) -> AbstractContextManager[None]:

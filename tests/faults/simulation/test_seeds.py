@@ -45,7 +45,9 @@ MOVES = (
     ("FAILED", "QUEUED"),
     ("SUCCEEDED", "-"),
 )
+HAPPENED = ("shared", "removed", "refused", "held back by a quota")
 _moves: Counter[tuple[str, str]] = Counter()
+_seen: Counter[str] = Counter()
 _run: set[int] = set()
 
 
@@ -62,6 +64,7 @@ def test_every_promise_holds_through_the_night(seeds: range, folder: Path) -> No
         if outcome.violation is not None:
             pytest.fail(str(outcome), pytrace=False)
         _moves.update(outcome.moves)
+        _seen.update(outcome.seen)
         _run.add(seed)
 
 
@@ -69,3 +72,4 @@ def test_the_nights_were_bad_enough() -> None:
     if len(_run) < 400:
         pytest.skip(f"only {len(_run)} seeds were run")
     assert {move: _moves[move] for move in MOVES if _moves[move] < 5} == {}
+    assert {what: _seen[what] for what in HAPPENED if _seen[what] < 20} == {}

@@ -27,7 +27,7 @@ def lose_a_wake_up() -> Iterator[None]:
         yield
 
 
-@bug("a poll that was woken and takes nothing lets nobody else know", first_seed=273)
+@bug("a poll that was woken and takes nothing lets nobody else know", first_seed=277)
 def wake_up_is_not_passed_on() -> Iterator[None]:
     with patch.object(Workers, "_pass_on", lambda self, session: None):
         yield
@@ -101,7 +101,7 @@ def push_ignores_priority() -> Iterator[None]:
         yield
 
 
-@bug("a claim that empties a lane takes it off the board though a job was pushed meanwhile")
+@bug("a claim that empties a lane takes it off the board though a job was pushed meanwhile", first_seed=9)
 def board_forgets_a_push() -> Iterator[None]:
     settle = Board.settle
     with patch.object(Board, "settle", lambda self, heads, pushes: settle(self, heads, self._pushes)):

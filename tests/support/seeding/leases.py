@@ -70,7 +70,7 @@ def old_session_is_forgotten() -> Iterator[None]:
         yield
 
 
-@bug("a worker that comes back loses the lease of a job of which it also names an older lease", first_seed=131)
+@bug("a worker that comes back loses the lease of a job of which it also names an older lease", first_seed=154)
 def leases_are_named_by_job() -> Iterator[None]:
     begin = sessions._begin
 

@@ -14,7 +14,7 @@ from towpath_server.core.job import Job, JobState
 from towpath_server.scheduler.changes import Changes
 
 
-@bug("any token is good enough for a report")
+@bug("any token is good enough for a report", first_seed=7)
 def accept_a_stale_token() -> Iterator[None]:
     check = lifecycle._check_lease
 
@@ -121,7 +121,7 @@ def max_lost_off_by_one() -> Iterator[None]:
         yield
 
 
-@bug("max_lost is never looked at")
+@bug("max_lost is never looked at", first_seed=6)
 def max_lost_ignored() -> Iterator[None]:
     with patch.object(retry, "may_redeliver", lambda job: True):
         yield

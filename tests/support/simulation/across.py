@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from support.simulation.book import Book, Memory, is_known
 from support.simulation.ledger import Ledger
 from support.simulation.life import Life
-from towpath_server.core.job import SECOND
+from towpath_server.core.job import SECOND, Lease
 from towpath_server.scheduler import replicas
 
 # By how much news of the others may be late: a lost notice costs a second, and a slow store some more.
@@ -59,6 +59,11 @@ def a_session_lives_where_the_store_says(lives: Sequence[Life], book: Book, now:
     return None
 
 
+def _is_known_to(lives: Sequence[Life], book: Book, lease: Lease) -> bool:
+    """Whether who gave the lease is there to hear that the worker was removed."""
+    return book.ledger.writers[book.ledger.grants[lease.token].number] in [life.memory for life in lives]
+
+
 def no_lease_outlives_its_session(lives: Sequence[Life], book: Book, now: int, since: int) -> str | None:
     """What a worker holds ends with its session, wherever that was."""
     if now - since <= ORPHANED:
@@ -67,7 +72,9 @@ def no_lease_outlives_its_session(lives: Sequence[Life], book: Book, now: int, s
     ending = {session.session_id for life in lives for session in life.scheduler.workers._ending}
     for job in book.ledger.jobs.values():
         lease = job.lease
-        if lease is not None and lease.confirmed and lease.session_id not in kept | ending:
+        if lease is None or (lease.worker_id in book.ledger.removed and not _is_known_to(lives, book, lease)):
+            continue  # What is left then is ended by its execution timeout.
+        if lease.confirmed and lease.session_id not in kept | ending:
             return f"job {job.job_id} is held by the session {lease.session_id}, which is over"
     return None
 

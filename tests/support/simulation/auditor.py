@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from support.simulation.world import World
 
 
-
 @dataclass(frozen=True, slots=True)
 class Violation:
     """An invariant that does not hold: its name, what it promises, and what was seen."""
@@ -76,6 +75,8 @@ class Auditor(Recorder):
         given = self._given = []
         for write in writes:
             write()
+        for ask in self._book.asks:
+            ask.look()
         for check in AFTER_DISPATCH if given else ():
             if (wrong := check(self._book, given)) is not None:
                 self.found(check, wrong)
@@ -119,6 +120,7 @@ class Auditor(Recorder):
     def remove(self, records: Sequence[Record]) -> None:
         """See `Recorder`."""
         self._ledger.remove(records)
+        self._book.seen["removed"] += sum(isinstance(record, Worker) for record in records)
         if any(isinstance(record, Worker | Quota) for record in records):
             self._ledger.told(self._world.loop.microseconds)
 
@@ -218,7 +220,7 @@ class Auditor(Recorder):
             token = report.event.token
             job = self._ledger.jobs.get(report.job_id)
             counts = job is not None and job.state is JobState.SUCCEEDED and job.last_token == token
-            if token in abandoned and counts:
+            if token in abandoned and counts and not self._ledger.is_removed(token):
                 self.found(an_ack_says_what_counts, f"the result of {token} counts, and its worker is told to drop it")
             if token not in abandoned and token not in self._book.succeeded:
                 self.found(an_ack_says_what_counts, f"the result of {token} is acked, and it does not count")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from support.simulation.ledger import Ledger
 from towpath_server.core.job import Job
 from towpath_server.scheduler import Intervals
 from towpath_server.scheduler.messages import HeldLease
+
+if TYPE_CHECKING:
+    from support.simulation.ask import Ask
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class Memory:
     claims: dict[str, Known] = field(default_factory=dict)
     # Which quotas it goes by, or newer ones: those of this commit.
     in_force: int = 0
+    # The token by which somebody asks for work.
+    callers: dict[asyncio.Task[object], int] = field(default_factory=dict)
     # The lanes from which somebody is about to be given jobs.
     claimed: set[int] = field(default_factory=set)
 
@@ -125,6 +132,8 @@ class Book:
     seen: Counter[str] = field(default_factory=Counter)
     # Since when a session lives nowhere.
     homeless: dict[str, int] = field(default_factory=dict)
+    # Who asks for more jobs, and was not answered yet.
+    asks: dict[Ask, None] = field(default_factory=dict)
     deregistered: set[str] = field(default_factory=set)
     # The workers that somebody wants to be removed.
     removals: set[int] = field(default_factory=set)

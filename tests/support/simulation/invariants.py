@@ -91,6 +91,7 @@ def workers_serve_the_owner(at: Moment, book: Book, step: Step) -> str | None:
     grant = book.ledger.grants.get(after.lease.token)
     worker = book.ledger.met.get(grant.session_id if grant is not None else after.lease.session_id)
     if worker is None or serves_user(worker, after.definition):
+        book.seen["shared"] += grant is None and worker is not None and worker.user != after.definition.user
         return None
     whose = f"{after.definition.tenant}/{after.definition.user}"
     return f"a job of {whose} on {worker.name} of {worker.tenant}/{worker.user}, share {worker.share.name}"

@@ -124,6 +124,11 @@ class Ledger:
                 left = {owner: quota for owner, quota in self.quotas[-1][1].items() if owner != gone}
                 self.quotas.append((self.number, left))
 
+    def is_removed(self, token: str) -> bool:
+        """Whether the worker that was given this lease was removed since."""
+        grant = self.grants.get(token)
+        return grant is not None and self.met[grant.session_id].worker_id in self.removed
+
     def settle(self, horizon: int) -> None:
         """Somebody was told that no change comes at or before this one any more."""
         self.settled = max(self.settled, horizon)

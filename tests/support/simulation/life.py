@@ -51,6 +51,7 @@ class Life(Process):
             ),
         )
         world.book.memories[self.scheduler] = memory
+        self.scheduler.access.on_changed(self._cut)
         self.state = self.scheduler._state
         committer = self.state.committer
         assert isinstance(committer, SimulatedCommitter)
@@ -72,6 +73,13 @@ class Life(Process):
 
     def _forget(self, task: asyncio.Future[Any]) -> None:
         self._tasks.pop(task, None)
+
+    def _cut(self, token_id: int) -> None:
+        """A token is void: what goes on with it ends, as rpc/calls.py ends it."""
+        for stream in [stream for stream in self.streams if stream.token_id == token_id]:
+            stream.die()
+        for task in [task for task, token in self.memory.callers.items() if token == token_id]:
+            task.cancel()
 
     def is_awake_since(self, moment: int) -> bool:
         """Whether it could go on without a break since then (microseconds)."""

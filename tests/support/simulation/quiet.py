@@ -34,7 +34,11 @@ def every_parked_poll_that_could_be_served_is(life: Life, book: Book) -> str | N
             for job in _queued(book):
                 definition = job.definition
                 paused = book.ledger.queues[definition.tenant, definition.queue].paused
-                if not paused and may_run(worker, definition) and not _may_be_full(book, job):
+                if paused or not may_run(worker, definition):
+                    continue
+                if _may_be_full(book, job):
+                    book.seen["held back by a quota"] += 1
+                else:
                     return f"a poll of {worker.name} is parked while job {job.job_id} waits"
     return None
 

@@ -10,7 +10,7 @@ from support.simulation.committer import Pace
 from support.simulation.life import Life
 from support.simulation.network import Lost
 from support.simulation.streams import ServerStream
-from towpath_server.core.errors import Draining, StoreUnavailable, TowpathError
+from towpath_server.core.errors import Draining, StoreUnavailable, TowpathError, Unauthenticated
 from towpath_server.core.job import SECOND
 from towpath_server.core.records import Principal
 from towpath_server.scheduler import Scheduler
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from support.simulation.world import World
 
 T = TypeVar("T")
+# Who calls; raises `Unauthenticated`.
+Shown = Callable[[Scheduler], Principal]
 
 
 class Server:
@@ -54,6 +56,13 @@ class Server:
         else:
             life.ready = True
             life.awake_since = world.loop.microseconds
+
+    async def revive(self) -> None:
+        """From now on it is there: anew where whoever was stopping it went away."""
+        if self.life is not None and self.life.state.draining:
+            self.kill("half stopped")
+        if self.life is None:
+            await self.start(0)
 
     def kill(self, why: str) -> None:
         """The present life ends at once."""
@@ -101,11 +110,16 @@ class Server:
             raise Lost
         return task.result()
 
-    def open(self, principal: Principal, registered: Registered, hear: Callable[[Any], None]) -> ServerStream:
+    def open(self, shown: Shown, registered: Registered, hear: Callable[[Any], None]) -> ServerStream:
         """A report stream. Raises `Lost` or `SessionUnknown`."""
         life = self.life
         if life is None or not life.alive or not life.ready or life.frozen:
             raise Lost
+        try:
+            principal = shown(life.scheduler)
+        except Unauthenticated:
+            # Its next poll is refused: then it is certain that the scheduler knows the token, and that it is void.
+            raise Lost from None
         return ServerStream(self._world, life, principal, registered, hear)
 
 
@@ -125,10 +139,10 @@ class Contact:
             self.go_elsewhere()
             raise
 
-    def open(self, principal: Principal, registered: Registered, hear: Callable[[Any], None]) -> ServerStream:
+    def open(self, shown: Shown, registered: Registered, hear: Callable[[Any], None]) -> ServerStream:
         """See `Server`."""
         try:
-            return self.server.open(principal, registered, hear)
+            return self.server.open(shown, registered, hear)
         except Lost:
             self.go_elsewhere()
             raise

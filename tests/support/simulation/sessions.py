@@ -8,11 +8,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from support.simulation.book import Beginning
+from support.simulation.credential import Credential
 from support.simulation.network import Lost
 from support.simulation.outbox import Outbox
 from support.simulation.server import Contact
 from support.simulation.streams import ServerStream
-from towpath_server.core.errors import SessionUnknown, TowpathError
+from towpath_server.core.errors import SessionUnknown, TowpathError, Unauthenticated
 from towpath_server.core.job import Job
 from towpath_server.core.records import Machine, Principal
 from towpath_server.scheduler import Scheduler
@@ -41,6 +42,7 @@ class Sessions:
         self._job_types = job_types
         self._worker_id: int | None = None
         self._contact = Contact(world)
+        self._credential = Credential(world, principal)
         self._awake = asyncio.Event()
         self._awake.set()
 
@@ -54,6 +56,7 @@ class Sessions:
         self._changed = asyncio.Event()
         self._draining = asyncio.Event()
         self._inbox: list[Any] = []
+        self._share = self.world.rights.share_of(self.name, self._principal.tenant, self._job_types)
 
     def _held(self) -> dict[HeldLease, None]:
         """The leases that run here, or whose outcomes are not acked."""
@@ -67,6 +70,10 @@ class Sessions:
         """A lease has come."""
         raise NotImplementedError
 
+    def die(self) -> None:
+        """The process ends at once."""
+        raise NotImplementedError
+
     def _obey(self, directive: Directive) -> None:
         """The scheduler says something."""
         raise NotImplementedError
@@ -77,9 +84,11 @@ class Sessions:
                 await self._awake.wait()
                 held = tuple(self._held())
                 try:
+                    await self._credential.obtain(self._contact, self.name)
                     answer = await self._contact.call(self._asking(held), patience=15.0)
                 except (Lost, TowpathError) as error:
                     self.world.trace.step(self.name, f"not registered: {type(error).__name__}")
+                    self._refused(error)
                     await self._back_off()
                 else:
                     self._outbox.renumber()
@@ -95,15 +104,17 @@ class Sessions:
             job_types=self._job_types,
             machine=MACHINE,
             held=held,
+            share=self._share,
         )
         return lambda scheduler: self._ask(scheduler, asked)
 
     async def _ask(self, scheduler: Scheduler, asked: Registration) -> Registered:
+        principal = await self._credential.proved(scheduler)
         if asked.worker_id is not None:
             named = frozenset(lease.token for lease in asked.held)
             steady = self.world.loop.microseconds
             self.world.book.beginnings.append(Beginning(steady, asked.worker_id, named))
-        registered = await scheduler.workers.register(self._principal, asked)
+        registered = await scheduler.workers.register(principal, asked)
         self.world.book.hear(registered.session_id, self.world.loop.microseconds)
         return registered
 
@@ -128,6 +139,7 @@ class Sessions:
                     self._forget_session(current)
                 except (Lost, TowpathError) as error:
                     self.world.trace.step(self.name, f"{poll_id}: {type(error).__name__}")
+                    self._refused(error)
                     await self._back_off()
             await self._awake.wait()
             number += 1
@@ -145,9 +157,16 @@ class Sessions:
         return jobs
 
     async def _lease(self, scheduler: Scheduler, current: Registered, poll_id: str, free: int) -> list[Job]:
-        jobs = await scheduler.workers.lease(
-            self._principal, current.worker_id, current.session_id, poll_id, free, current.poll_timeout
-        )
+        principal = await self._credential.proved(scheduler)
+        callers, task = self.world.book.memories[scheduler].callers, asyncio.current_task()
+        assert task is not None
+        callers[task] = principal.token_id
+        try:
+            jobs = await scheduler.workers.lease(
+                principal, current.worker_id, current.session_id, poll_id, free, current.poll_timeout
+            )
+        finally:
+            del callers[task]
         self.world.auditor.polled(scheduler, current.session_id, poll_id, jobs, free)
         return jobs
 
@@ -161,7 +180,7 @@ class Sessions:
                 await asyncio.sleep(self.world.network.delay())
                 if self.world.network.loses_request():
                     raise Lost
-                self._stream = stream = self._contact.open(self._principal, registered, self._hear)
+                self._stream = stream = self._contact.open(self._credential.shown, registered, self._hear)
             except SessionUnknown:
                 self._forget_session(registered)
                 await self._back_off()
@@ -212,6 +231,12 @@ class Sessions:
             self._changed.set()
             for directive in directives:
                 self._obey(directive)
+
+    def _refused(self, error: Exception) -> None:
+        if isinstance(error, Unauthenticated):
+            # As the worker does: it ends, and has to be invited anew.
+            self._credential.lose()
+            self.die()
 
     def _forget_session(self, registered: Registered) -> None:
         if self._registered is registered:

@@ -26,6 +26,7 @@ class ServerStream:
         self._world = world
         self._life = life
         self._session_id = registered.session_id
+        self.token_id = principal.token_id
         self._down = Pipe(world.network.delay, hear)
         # What is sent to a scheduler that is frozen is heard when it is thawed.
         self._up = life.run(Pipe, world.network.delay, self._take)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from support.simulation.ask import Ask
 from support.simulation.follower import Follower
 from support.simulation.network import Lost
 from support.simulation.server import Contact
-from towpath_server.core.errors import JobNotFound, RequestIdReused, TowpathError
+from towpath_server.core.errors import JobNotFound, QuotaExceeded, RequestIdReused, TowpathError
 from towpath_server.core.job import DAY, SECOND, ConflictPolicy, Definition, Job, Priority, RetryPolicy, Timeouts
 from towpath_server.core.records import Principal
 from towpath_server.scheduler import Scheduler
@@ -90,7 +92,7 @@ class Submitter:
         rng, trace = self._world.rng, self._world.trace
         for _ in range(rng.randint(1, 8)):
             try:
-                jobs = await self._contact.call(lambda s: s.jobs.create(self._principal, new), patience=3.0)
+                jobs = await self._contact.call(lambda s: self._order(s, new), patience=3.0)
             except (Lost, TowpathError) as error:
                 trace.step(self.name, f"creates {len(new)}: {type(error).__name__}")
                 if not new[0].definition.request_id:
@@ -100,6 +102,37 @@ class Submitter:
                 trace.step(self.name, f"creates {[trace.job(job.job_id) for job in jobs]}")
                 return jobs
         return None
+
+    async def _order(self, scheduler: Scheduler, new: Sequence[NewJob]) -> list[Job]:
+        who = self._principal
+        mine = [replace(one.definition, tenant=who.tenant, user=who.user) for one in new]
+        ask = Ask(self._world, scheduler, mine)
+        try:
+            jobs = await scheduler.jobs.create(who, new)
+        except QuotaExceeded as error:
+            ask.refused(error)
+            raise
+        finally:
+            ask.end()
+        ask.granted()
+        return jobs
+
+    async def _retry(self, scheduler: Scheduler, job_id: int) -> Job:
+        job = self._world.book.ledger.jobs.get(job_id)
+        ask = Ask(self._world, scheduler, [replace(job.definition, request_id="", dedupe_key="")]) if job else None
+        was_final = job is not None and job.state.is_final
+        try:
+            retried = await scheduler.jobs.retry(self._principal, job_id)
+        except QuotaExceeded as error:
+            if ask is not None and was_final:
+                ask.refused(error)
+            raise
+        finally:
+            if ask is not None:
+                ask.end()
+        if ask is not None and was_final:
+            ask.requeued()
+        return retried
 
     async def _misuse(self, new: NewJob) -> None:
         """The request_id of one job for another."""
@@ -182,7 +215,7 @@ class Submitter:
                 return await self._resume(scheduler, job_id)
             case "retry":
                 book.retries[job_id] += 1
-                return await jobs.retry(who, job_id)
+                return await self._retry(scheduler, job_id)
             case "update":
                 priority = self._world.rng.choice(tuple(Priority))
                 return await jobs.update(who, job_id, lambda definition, _: (definition, priority), None)

@@ -105,6 +105,17 @@ class SimulatedWorker(Sessions):
         if self._worker_id is not None:
             await scheduler.fleet.drain(self._principal, self._worker_id)
 
+    async def remove(self, scheduler: Scheduler) -> None:
+        """Its owner removes it for good."""
+        if self._worker_id is not None:
+            self.world.book.removals.add(self._worker_id)
+            await scheduler.fleet.remove(self._principal, self._worker_id)
+
+    async def revoke(self, scheduler: Scheduler) -> None:
+        """Its owner makes its credential void."""
+        if self._credential.token_id is not None:
+            await scheduler.access.revoke(self._principal, self._credential.token_id)
+
     def lie(self) -> None:
         """Tell a result of a job under a lease that is over, or under none."""
         book = self.world.book

@@ -27,6 +27,7 @@ from support.simulation.network import Network, Weather
 from support.simulation.promises import everything_ends, no_verb_breaks, who_lives_is_not_taken_for_dead
 from support.simulation.recorded import Disk
 from support.simulation.replica_fate import ReplicaFate, SharedFate
+from support.simulation.rights import Rights
 from support.simulation.server import Server
 from support.simulation.submitter import JOB_TYPES, Submitter
 from support.simulation.trace import Trace
@@ -86,6 +87,7 @@ class World:
         self.disk = Disk()
         self.network = Network(self.rng, Weather())
         self.auditor = Auditor(self)
+        self.rights = Rights(self, seed)
         ground.clear(loop, self.rng, self.disk)
         self.servers: list[Server] = []
         if ground.is_shared:
@@ -160,13 +162,15 @@ class World:
 
     def _people(self) -> None:
         rng = self.rng
-        for principal in rng.sample(PRINCIPALS, rng.randint(1, 3)):
+        chosen = rng.sample(PRINCIPALS, rng.randint(1, 3))
+        for principal in chosen:
             self.submitters.append(Submitter(self, principal.user, principal))
             for _ in range(rng.choice((0, 0, 1, 2, 3))):
                 types = JOB_TYPES if rng.random() < 0.4 else (rng.choice(JOB_TYPES),)
                 self._hire(principal, rng.randint(1, 3), types)
             # One that can do all.
             self._hire(principal, rng.randint(1, 2), JOB_TYPES)
+        self.rights.people(chosen)
 
     def _hire(self, principal: Principal, slots: int, job_types: tuple[str, ...]) -> None:
         name = f"worker-{len(self.workers) + 1}"
@@ -178,6 +182,7 @@ class World:
         submitting = [self.begin(submitter.live()) for submitter in self.submitters]
         before = len(self._tasks)
         self.fate.begin()
+        self.rights.begin()
         troubles = self._tasks[before:]
         keeping = [self.begin(self.fate.keep_up(server)) for server in self.servers]
         await asyncio.sleep(self.rng.uniform(12.0, 28.0))
@@ -185,6 +190,7 @@ class World:
         for task in [*submitting, *troubles, *keeping]:
             task.cancel()
         await self._heal()
+        await self.rights.settle()
         for submitter in self.submitters:
             await submitter.settle()
         with suppress(TimeoutError):
@@ -208,8 +214,7 @@ class World:
         self.fate.heal()
         if self.ground.is_shared:
             for server in self.servers:
-                if server.life is None:
-                    await server.start(0)
+                await server.revive()
             # What hung in a scheduler that was frozen comes now: a queue may be paused by it.
             await asyncio.sleep(2.0)
             return
