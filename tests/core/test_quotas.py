@@ -13,6 +13,7 @@ from towpath_server.core.quotas import (
     NOTHING,
     SOON,
     Bucket,
+    Rate,
     Use,
     full_for_more,
     quota_of,
@@ -114,3 +115,19 @@ def test_a_rate_of_nothing_lets_nobody_through() -> None:
 def test_a_long_pause_does_not_add_up_and_a_clock_behind_takes_nothing() -> None:
     assert refilled(Bucket(0.0, 0), 600, 10**12).calls == 60.0
     assert refilled(Bucket(5.0, 100), 600, 50).calls == 5.0
+
+
+def test_each_has_a_rate_of_its_own_and_few_are_remembered() -> None:
+    rate: Rate[str] = Rate(per_minute=6, burst=3, most_keys=2)
+    assert [rate.take("a", 0) for _ in range(4)] == [0, 0, 0, 10 * SECOND]
+    assert rate.take("b", 0) == 0
+    # What is refused takes nothing, and there is no more than the burst after a pause.
+    assert [rate.take("a", 10 * SECOND - 1), rate.take("a", 10 * SECOND), rate.take("a", 10 * SECOND)] == [
+        *(1, 0, 10 * SECOND)
+    ]
+    assert [rate.take("a", 10 * MINUTE) for _ in range(4)] == [0, 0, 0, 10 * SECOND]
+    for number in range(100):
+        assert rate.take(f"c{number}", 10 * MINUTE) == 0
+        # Who calls all the time is not forgotten.
+        assert rate.take("a", 10 * MINUTE) == 10 * SECOND
+    assert len(rate) == 2

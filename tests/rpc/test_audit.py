@@ -20,8 +20,9 @@ from towpath.v1 import (
     worker_service_pb2,
 )
 from towpath_server.core.records import Role
+from towpath_server.rpc.jobs import MOST_APART
 from towpath_server.scheduler import Clock
-from towpath_server.scheduler.refusals import MOST, SPAN
+from towpath_server.scheduler.refusals import MOST, SHARE, SPAN
 from towpath_server.store.base import Recorded
 
 WHOAMI = "/towpath.v1.AuthService/WhoAmI"
@@ -107,12 +108,14 @@ async def test_tokens_and_invitations(stage: Stage) -> None:
 
 async def test_jobs_workers_and_queues(stage: Stage) -> None:
     before = len(await events(stage))
-    jobs = [(await stage.create()).job_id for _ in range(14)]
+    jobs = [(await stage.create()).job_id for _ in range(14 + MOST_APART)]
     admin = stage.bearer()
     for _ in range(2):
         cancel = job_service_pb2.CancelJobRequest(job_id=jobs[0], reason="too slow\x1b[1m\n")
         await stage.jobs.CancelJob(cancel, metadata=admin)
-    many = job_service_pb2.BatchCancelJobsRequest(job_ids=[*jobs[:13], "job_0000000000001"])
+    few = job_service_pb2.BatchCancelJobsRequest(job_ids=[jobs[14], jobs[0], jobs[15], jobs[14]], reason="old")
+    await stage.jobs.BatchCancelJobs(few, metadata=admin)
+    many = job_service_pb2.BatchCancelJobsRequest(job_ids=[*jobs[:13], *jobs[14:], "job_0000000000001"])
     await stage.jobs.BatchCancelJobs(many, metadata=admin)
     await stage.jobs.DeleteJob(job_service_pb2.DeleteJobRequest(job_id=jobs[0]), metadata=admin)
     for _ in range(2):
@@ -127,7 +130,8 @@ async def test_jobs_workers_and_queues(stage: Stage) -> None:
         worker = (await stage.workers.RegisterWorker(again, metadata=metadata)).worker_id
     for _ in range(2):
         await stage.fleet.DrainWorker(fleet_service_pb2.DrainWorkerRequest(worker_id=worker), metadata=admin)
-    await stage.fleet.RemoveWorker(fleet_service_pb2.RemoveWorkerRequest(worker_id=worker), metadata=admin)
+    remove = fleet_service_pb2.RemoveWorkerRequest(worker_id=worker)
+    void = (await stage.fleet.RemoveWorker(remove, metadata=admin)).revoked_token_id
     for _ in range(2):
         await stage.queues.PauseQueue(queue_service_pb2.PauseQueueRequest(name="default"), metadata=admin)
     await stage.queues.ResumeQueue(queue_service_pb2.ResumeQueueRequest(name="default"), metadata=admin)
@@ -140,14 +144,18 @@ async def test_jobs_workers_and_queues(stage: Stage) -> None:
             await call
     told = short((await events(stage))[before:])
     assert [(action, subject) for action, subject, _ in told] == [
-        *(("job.cancelled", jobs[0]), ("job.cancelled", ""), ("job.deleted", jobs[0]), ("job.cleaned_up", "")),
+        *(("job.cancelled", jobs[0]), ("job.cancelled", jobs[14]), ("job.cancelled", jobs[15])),
+        *(("job.cancelled", ""), ("job.deleted", jobs[0]), ("job.cleaned_up", "")),
         *[("worker.joined", worker)] * 3,
-        *(("worker.drained", worker), ("worker.removed", worker)),
+        *(("worker.drained", worker), ("worker.removed", worker), ("token.revoked", void)),
         *(("queue.paused", "default"), ("queue.resumed", "default")),
     ]
     assert told[0][2] == {"reason": "too slow\x1b[1m\n"}
-    assert told[1][2] == {"count": "12", "jobs": " ".join(jobs[1:11])}
-    assert told[4][2] == {"name": "barge", "share": "user"}
+    assert told[1][2] == told[2][2] == {"reason": "old"}
+    # Of a few each is found by its id, of many only their number is told.
+    assert len(await events(stage, subject=jobs[15])) == 1
+    assert told[3][2] == {"count": str(12 + MOST_APART - 2), "jobs": " ".join(jobs[1:11])}
+    assert told[6][2] == {"name": "barge", "share": "user"}
 
 
 async def test_what_is_refused_is_told_once_and_then_counted(stage: Stage, hands: Hands) -> None:
@@ -179,11 +187,36 @@ async def test_a_flood_of_refusals_from_everywhere_leaves_few_rows(stage: Stage)
         origin = f"10.{number >> 8}.{number & 255}.1:{number}" if number % 2 else f"[2001:db8:{number:x}::1]:9"
         stage.scheduler.refusals.login("WhoAmI", f"tow_{number}", origin)
     await stage.scheduler._state.finish()
-    assert len(await events(stage)) == before + MOST + 1
+    assert len(await events(stage)) == before + SHARE + 1
     await stage.scheduler.refusals.finish()
     found = (await events(stage))[before:]
     assert sum(int(one.details.get("count", 1)) for one in found) == 20_000
     assert len(stage.scheduler.refusals._told) <= MOST + 1
+
+
+async def test_neither_a_tenant_nor_all_strangers_hide_what_others_are_refused(stage: Stage) -> None:
+    access, refusals = stage.scheduler.access, stage.scheduler.refusals
+    _, mill = await access.issue("mill", "zoe", "x", Role.WORKER)
+    _, acme = await access.issue("acme", "ann", "x", Role.WORKER)
+    for number in range(2 * MOST):
+        refusals.login("WhoAmI", None, f"10.0.{number}.1:1")
+        refusals.role(f"Method{number}", mill, "10.0.0.1:1")
+    for _ in range(3):
+        refusals.role("CreateToken", acme, "10.0.0.2:1")
+    await stage.scheduler._state.finish()
+    await refusals.finish()
+    found = stage.scheduler._store.audit(Recorded(), 1000)
+
+    def counts(tenant: str) -> list[tuple[str, str, int]]:
+        mine = [one for one in found[::-1] if one.tenant == tenant and one.action.endswith("refused")]
+        return [(one.user, one.details.get("method", ""), int(one.details.get("count", 1))) for one in mine]
+
+    assert counts("acme") == [("ann", "CreateToken", 1), ("ann", "CreateToken", 2)]
+    # Of the loud one its admin sees how many they were in all, and some of them.
+    loud = counts("mill")
+    assert (len(loud), sum(count for *_, count in loud)) == (SHARE + 2, 2 * MOST)
+    assert [user for user, *_ in loud] == ["zoe"] * SHARE + [""] * 2
+    assert sum(count for *_, count in counts("")) == 2 * MOST
 
 
 async def test_addresses_of_one_network_are_one_origin(stage: Stage) -> None:
@@ -231,6 +264,23 @@ async def test_each_tenant_sees_its_own_and_who_runs_the_scheduler_what_nobody_d
     for role in set(stage.tokens) - {Role.ADMIN}:
         method = "/towpath.v1.AdminService/ListAuditEvents"
         assert await refused(stage, stage.bearer(role), method) is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_tenant_sees_the_tokens_that_others_made_for_it(stage: Stage) -> None:
+    _, acme = await stage.scheduler.access.issue("acme", "ann", "boss", Role.ADMIN)
+    made = (await new_token(stage, name="x", role=Role.ADMIN, user="eve", tenant="acme")).token
+    [ours] = await events(stage, action="token.", subject=made.token_id)
+    theirs = (
+        await stage.admin.ListAuditEvents(admin_service_pb2.ListAuditEventsRequest(), metadata=bearer(acme))
+    ).events
+    assert [(one.action, one.subject, one.tenant, one.user) for one in (ours, *theirs)] == [
+        ("token.created", made.token_id, "default", "admin"),
+        ("token.created", made.token_id, "acme", ""),
+    ]
+    details = {"name": "x", "role": "admin", "tenant": "acme", "of": "eve"}
+    assert (dict(ours.details), dict(theirs[0].details)) == (details, {**details, "by": "default/admin"})
+    # Whoever runs the scheduler does not tell others from where, nor with which token.
+    assert (theirs[0].origin, theirs[0].token_id) == ("", "")
 
 
 async def test_what_cannot_be_recorded_is_not_done(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from google.rpc import error_details_pb2
 
-from support.rpc_stage import Metadata, Stage, stage, status_of, violations_of
+from support.rpc_stage import Metadata, Stage, reason_of, stage, status_of, violations_of
 from support.stage import Hands, settled
 from towpath.v1 import auth_service_pb2 as pb
 from towpath.v1 import job_service_pb2, worker_pb2
@@ -18,7 +19,8 @@ from towpath_server.core.ids import show
 from towpath_server.core.job import DAY, SECOND
 from towpath_server.core.records import Role, Share, Token
 from towpath_server.scheduler import Clock, enrolment
-from towpath_server.scheduler.access import hash_of
+from towpath_server.scheduler.access import ROTATIONS, hash_of
+from towpath_server.store.base import Recorded
 
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
 TENANT = worker_pb2.WORKER_SHARE_TENANT
@@ -203,6 +205,28 @@ async def test_a_rotation_whose_answer_was_lost_is_asked_for_again(stage: Stage,
     # Whoever has the new one ends the old one by rotating again.
     last = await rotate(stage, fresh.secret)
     assert [await works(stage, secret) for secret in (old, fresh.secret, last.secret)] == [False, True, True]
+
+
+async def test_a_token_that_is_rotated_again_and_again_is_kept_waiting(stage: Stage, hands: Hands) -> None:
+    _, old = await stage.scheduler.access.issue("default", "ann", "x", Role.VIEWER)
+    _, other = await stage.scheduler.access.issue("default", "ann", "y", Role.VIEWER)
+    for _ in range(ROTATIONS):
+        last = (await rotate(stage, old)).secret
+    for secret in (old, last):
+        error = await refusal(rotate(stage, secret))
+        assert (error.code(), reason_of(error)) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_BUSY")
+        assert "this token was rotated" in (error.details() or "")
+        retry = error_details_pb2.RetryInfo()
+        assert any(detail.Unpack(retry) for detail in status_of(error).details)
+        assert retry.retry_delay.seconds == 10
+    # It has changed nothing, and keeps nobody else waiting.
+    assert [await works(stage, secret) for secret in (old, last)] == [True, True]
+    await rotate(stage, other)
+    hands.move(10)
+    await rotate(stage, last)
+    assert (await refusal(rotate(stage, last))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    told = stage.scheduler._store.audit(Recorded(action="token.rotated"), 100)
+    assert len(told) == ROTATIONS + 2
 
 
 async def test_the_secret_of_before_ends_no_later_than_it_would_have(stage: Stage, hands: Hands) -> None:

@@ -65,6 +65,10 @@ async def test_what_a_removed_worker_ran_goes_to_others_and_nothing_is_left_of_i
     [told] = store.audit(Recorded(action="worker.removed"), 9)
     assert (told.user, told.origin, told.subject) == ("oz", "203.0.113.7:51234", show("wkr", worker.worker_id))
     assert told.details == {"name": "box", "user": "ada", "revoked": show("tok", who.token_id)}
+    # Its credential is found by its own id too.
+    [revoked] = store.audit(Recorded(action="token.revoked"), 9)
+    assert (revoked.user, revoked.origin, revoked.subject) == ("oz", told.origin, show("tok", who.token_id))
+    assert revoked.details == {"name": "box", "of": "ada", "worker": told.subject}
 
 
 @pytest.mark.parametrize("role", [Role.WORKER, Role.ADMIN])
@@ -76,6 +80,7 @@ async def test_a_token_that_others_use_too_goes_on(s: Stage, role: Role) -> None
     assert await s.scheduler.fleet.remove(ADA, workers[0].worker_id) is None
     assert await poll == []
     assert s.scheduler.access.authenticate(secret).token_id == who.token_id
+    assert s.scheduler._state.store.audit(Recorded(action="token.revoked"), 9) == []
     # The second is the last that came with it.
     revoked = await s.scheduler.fleet.remove(ADA, workers[1].worker_id)
     assert revoked == (who.token_id if role is Role.WORKER else None)

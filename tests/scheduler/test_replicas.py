@@ -13,7 +13,7 @@ from support.shared_stage import Pair, again, pair, still
 from support.stage import ADA, BOB, settled
 from towpath_server.core.errors import SessionUnknown, Unauthenticated
 from towpath_server.core.events import Started, Succeeded
-from towpath_server.core.job import SECOND, Job, JobState, Timeouts
+from towpath_server.core.job import DAY, SECOND, Job, JobState, Timeouts
 from towpath_server.core.records import ModelRecord, Principal, Role, Token
 from towpath_server.core.records import Replica as ReplicaRecord
 from towpath_server.scheduler import feed, follow, replicas
@@ -460,3 +460,15 @@ async def test_who_may_not_see_a_job_is_told_nothing_of_it_elsewhere(two: Pair) 
     while not told.jobs:
         told = await anext(watch)
     assert [job.job_id for job in told.jobs] == [mine.job_id]
+
+
+async def test_what_one_has_forgotten_the_other_forgets_too(two: Pair) -> None:
+    access = two.other.stage.scheduler.access
+    token, secret = await two.one.stage.scheduler.access.issue("acme", "ada", "x", Role.ENROLLMENT, SECOND)
+    await two.other.catch_up()
+    assert access.of_secret(secret) == token
+    two.hands.move(2 * DAY // SECOND)
+    await two.one.stage.scheduler.retention.run_due()
+    await two.other.catch_up()
+    assert access.of_secret(secret) is None
+    assert token.token_id not in access._tokens

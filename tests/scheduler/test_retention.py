@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from support.stage import ADA, EVE, Stage, stage
 from towpath_server.core.errors import Draining, StoreUnavailable
-from towpath_server.core.job import SECOND, Job, JobState, Timeouts
+from towpath_server.core.ids import show
+from towpath_server.core.job import DAY, SECOND, Job, JobState, Timeouts
+from towpath_server.core.records import Role, Token
 from towpath_server.scheduler import retention
 from towpath_server.scheduler.messages import JobFilter
 from towpath_server.scheduler.retention import STEP
 from towpath_server.scheduler.transactions.purge import SWEEP, Sweep
-from towpath_server.store.base import Matching, Query
+from towpath_server.store.base import Matching, Query, Recorded
 from towpath_server.store.memory import MemoryStore
+from towpath_server.store.sqlite import SqliteStore
 
 MANY = 2 * STEP + 7
 BRIEF = Timeouts(ttl=60 * SECOND)
@@ -149,3 +153,36 @@ async def test_a_step_that_waited_for_the_store_is_not_followed_by_as_long_a_pau
         await s.scheduler.retention.run_due()
         monkeypatch.undo()
         assert pauses == [retention.MOST_REST / SECOND]
+
+
+async def test_invitations_that_ended_long_ago_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "STEP", 2)
+    async with stage(SqliteStore(tmp_path / "towpath.db")) as s:
+        access = s.scheduler.access
+        unused, secret = await access.issue("acme", "ada", "a", Role.ENROLLMENT, 300 * SECOND, by=ADA)
+        others = [(await access.issue("acme", "ada", "b", Role.ENROLLMENT, 300 * SECOND))[0] for _ in range(3)]
+        used, shown = await access.issue("acme", "ada", "c", Role.ENROLLMENT, 300 * SECOND)
+        credential, _ = await s.scheduler.enrolment.redeem(access.authenticate(shown), "")
+        ended, _ = await access.issue("acme", "ada", "d", Role.WORKER, 300 * SECOND)
+        s.hands.move(DAY // SECOND + 299)
+        late, _ = await access.issue("acme", "ada", "e", Role.ENROLLMENT, 300 * SECOND)
+        first = s.scheduler._state.store.records(Token)[0]
+
+        def left() -> list[int]:
+            kept = [token.token_id for token in s.scheduler._state.store.records(Token)]
+            assert {*kept} == {*access._tokens} == {*access._by_hash.values()}
+            return kept
+
+        await s.tick()
+        # The used one ended when it was used.
+        assert used.token_id not in left()
+        assert {unused.token_id, *(one.token_id for one in others)} < {*left()}
+        s.hands.move(1)
+        await s.scheduler.retention.run_due()
+        assert unused.token_id in left()
+        s.hands.move(retention.LOOK // SECOND)
+        await s.scheduler.retention.run_due()
+        assert left() == [first.token_id, credential.token_id, ended.token_id, late.token_id]
+        assert access.of_secret(secret) is None
+        told = s.scheduler._state.store.audit(Recorded(subject=show("tok", unused.token_id)), 9)
+        assert [one.action for one in told] == ["enrolment.invited"]

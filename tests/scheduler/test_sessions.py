@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from support.stage import ADA, INTERVALS, Hands, Stage, stage
-from towpath_server.core.errors import SessionUnknown
+from support import shared_stage
+from support.stage import ADA, BOB, EVE, INTERVALS, Hands, Stage, stage
+from towpath_server.core.errors import SessionUnknown, TooBusy
 from towpath_server.core.events import Failed, Progressed, Released, Started, Succeeded
 from towpath_server.core.job import (
     SECOND,
@@ -22,6 +23,7 @@ from towpath_server.core.job import (
     Timeouts,
 )
 from towpath_server.core.records import Machine
+from towpath_server.scheduler import newcomers
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import (
     Directive,
@@ -427,3 +429,33 @@ async def test_a_worker_that_its_owner_stops_shows_that_it_takes_no_more() -> No
         assert explained.workers[0].reasons == ("is draining",)
         back = await again(s, worker)
         assert s.scheduler.fleet.worker(ADA, back.worker_id).state is WorkerState.READY
+
+
+async def test_a_user_has_only_so_many_workers_and_those_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(newcomers, "MOST_WORKERS", 3)
+    path = tmp_path / "towpath.db"
+    async with stage(SqliteStore(path)) as s:
+        mine = [await s.worker() for _ in range(2)]
+        theirs = await s.worker(who=BOB)
+        await s.scheduler.workers.deregister(ADA, mine[0].worker_id, mine[0].session_id)
+    # They are counted at each start, those that are offline too.
+    async with stage(SqliteStore(path)) as s:
+        mine.append(await s.worker())
+        with pytest.raises(TooBusy, match=r"user ada has 3 workers.*towpath workers remove") as many:
+            await s.worker()
+        assert many.value.retry_after == newcomers.LATER
+        # With an id that is another's one would get a new one.
+        for asked in (shared_stage.again(theirs), Registration(worker_id=7, name="box", slots=1, job_types=("echo",))):
+            with pytest.raises(TooBusy):
+                await s.scheduler.workers.register(ADA, asked)
+        for who in (BOB, EVE, replace(ADA, tenant="mill")):
+            await s.worker(who=who)
+        for one in mine:
+            back = await s.scheduler.workers.register(ADA, shared_stage.again(one))
+            assert back.worker_id == one.worker_id
+        await s.scheduler.fleet.remove(ADA, mine[1].worker_id)
+        await s.worker()
+        with pytest.raises(TooBusy):
+            await s.worker()

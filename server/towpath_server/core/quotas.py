@@ -5,11 +5,14 @@ Two quotas hold for a user: its own, and that of its tenant, which counts all us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.records import Quota
+
+KeyT = TypeVar("KeyT", bound=Hashable)
 
 # A user of a tenant; with no user, the tenant as a whole.
 Owner = tuple[str, str]
@@ -110,9 +113,9 @@ def most_at_once(per_minute: int) -> float:
     return max(per_minute * BURST, 1.0)
 
 
-def refilled(bucket: Bucket | None, per_minute: int, now: int) -> Bucket:
-    """The bucket as it stands now; None: nobody has called before."""
-    most = most_at_once(per_minute)
+def refilled(bucket: Bucket | None, per_minute: int, now: int, most: float | None = None) -> Bucket:
+    """The bucket as it stands now, with `most` calls where it is full; None: nobody has called before."""
+    most = most_at_once(per_minute) if most is None else most
     if bucket is None:
         return Bucket(most, now)
     since = max(now - bucket.time, 0)
@@ -126,3 +129,28 @@ def wait_for_call(bucket: Bucket, per_minute: int) -> int:
     missing = 1.0 - bucket.calls
     # Float arithmetic may leave a call a hair short of one.
     return 0 if missing <= 1e-9 else -int(-missing * MINUTE // per_minute)
+
+
+@dataclass(slots=True)
+class Rate(Generic[KeyT]):
+    """So many calls at once of each key, and then so many a minute. It remembers `most_keys`, those that called last.
+
+    Of more keys than that within the time in which a bucket fills up, some begin anew: memory is bounded, not exact.
+    """
+
+    per_minute: int
+    burst: int
+    most_keys: int
+    _buckets: dict[KeyT, Bucket] = field(default_factory=dict)
+
+    def take(self, key: KeyT, now: int) -> int:
+        """A call. How long (microseconds) until there is room for it; 0: it is taken."""
+        bucket = refilled(self._buckets.pop(key, None), self.per_minute, now, self.burst)
+        wait = wait_for_call(bucket, self.per_minute)
+        self._buckets[key] = bucket if wait else bucket._replace(calls=bucket.calls - 1)
+        if len(self._buckets) > self.most_keys:
+            del self._buckets[next(iter(self._buckets))]
+        return wait
+
+    def __len__(self) -> int:
+        return len(self._buckets)

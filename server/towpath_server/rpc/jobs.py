@@ -32,6 +32,8 @@ from towpath_server.rpc.slices import sliced
 from towpath_server.scheduler.jobs import Jobs
 
 LONGEST_WAIT = 60 * SECOND
+# So many jobs of one call are on record one by one, to be found by their ids; more of them all in one event.
+MOST_APART = 20
 
 
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
@@ -77,7 +79,7 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
 
     async def BatchCancelJobs(self, request: pb.BatchCancelJobsRequest, context: object) -> pb.BatchCancelJobsResponse:
         """Cancels many jobs."""
-        call = self._jobs.new_call()
+        call = self._jobs.new_call() if len(request.job_ids) > MOST_APART else 0
         cancelling = (
             self._jobs.cancel(caller(), _id(text), request.reason, request.force, call=call) for text in request.job_ids
         )

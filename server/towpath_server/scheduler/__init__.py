@@ -71,7 +71,7 @@ class Scheduler:
         self.refusals = Refusals(state, self.access)
         self.catalogue: Catalogue = state.catalogue
         self.timers = Timers(state, self.workers)
-        self.retention = Retention(state)
+        self.retention = Retention(state, self.enrolment.forget_ended)
         self.quotas = Quotas(state)
         self.meter = state.allowance
         self.admin = Admin(state, self.retention, version, max_message_bytes)

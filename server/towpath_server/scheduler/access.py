@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 
-from towpath_server.core.errors import Forbidden, InvalidArgument, TokenNotFound, Unauthenticated, Violation
+from towpath_server.core.errors import Forbidden, InvalidArgument, TokenNotFound, TooBusy, Unauthenticated, Violation
 from towpath_server.core.ids import show
 from towpath_server.core.job import SECOND
+from towpath_server.core.quotas import Rate
 from towpath_server.core.records import FIRST_TENANT, AuditEvent, Principal, Role, Share, Token
 from towpath_server.scheduler import audit
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.records import KEEP, KEEP_FIRST, Keep, KeepFirst
-from towpath_server.scheduler.transactions.tokens import NEVER, REVOKE, ROTATE, Revoke, Rotate, end_of, good_until
+from towpath_server.scheduler.transactions.tokens import (
+    NEVER,
+    REVOKE,
+    ROTATE,
+    Revoke,
+    Rotate,
+    end_of,
+    end_time,
+    good_until,
+)
 
 __all__ = ["FIRST_TENANT", "NEVER", "Access", "hash_of"]
 
 SECRET_BITS = 256
 FIRST_TOKEN = 1
+# How often a token is rotated, at once and then a minute, and of how many tokens this is known: each is on record.
+ROTATIONS, ROTATIONS_A_MINUTE, MOST_ROTATING = 10, 6, 10_000
 # What a token must be to let a worker share anything.
 SHARING = frozenset({Role.WORKER, Role.ADMIN})
 
@@ -34,6 +47,7 @@ class Access:
         self._tokens: dict[int, Token] = {}
         # Each token by its secret, and by the one of before while that goes on.
         self._by_hash: dict[str, int] = {}
+        self._rotations: Rate[int] = Rate(ROTATIONS_A_MINUTE, ROTATIONS, MOST_ROTATING)
         self._on_changed: Callable[[int], None] = lambda token_id: None
         for token in state.store.records(Token):
             self.meet(token)
@@ -86,6 +100,8 @@ class Access:
     ) -> tuple[Token, str]:
         """A new token of the caller's tenant, with its secret. `ttl` in microseconds; None: until it is revoked.
 
+        One of another tenant is on record in both: there with no user, token or address, and by whom in its details.
+
         Raises `Forbidden` for another tenant, unless the caller runs the scheduler.
         """
         if role is Role.ENROLLMENT:
@@ -124,7 +140,12 @@ class Access:
             share=share,
             lifetime=lifetime,
         )
-        await self._state.carry_out(self._keep(token, self._made(token, by, ttl)))
+        told = [self._made(token, by, ttl)]
+        if by is not None and by.tenant != tenant:
+            theirs = audit.event(self._state, None, told[0].action, told[0].subject)
+            details = {**told[0].details, "by": f"{by.tenant}/{by.user}"}
+            told.append(replace(theirs, tenant=tenant, origin="", details=details))
+        await self._state.carry_out(self._keep(token, *told))
         return token, secret
 
     def new_secret(self) -> str:
@@ -160,6 +181,10 @@ class Access:
             for token in self._tokens.values()
         )
 
+    def ended(self, role: Role, before: int) -> list[int]:
+        """The tokens of this role that ended at a moment or before."""
+        return [one.token_id for one in self._tokens.values() if one.role is role and end_time(one) <= before]
+
     async def revoke(self, principal: Principal, token_id: int) -> Token:
         """Make a token void. Raises `TokenNotFound`, or `LastAdmin`."""
         known = self._tokens.get(token_id)
@@ -173,8 +198,12 @@ class Access:
     async def rotate(self, principal: Principal, overlap: int) -> tuple[Token, str]:
         """The caller's own token with a new secret. The one shown goes on for `overlap` microseconds.
 
-        Raises `Unauthenticated` where it has ended meanwhile.
+        Raises `Unauthenticated` where it has ended meanwhile, and `TooBusy` where it was rotated again and again.
         """
+        if wait := self._rotations.take(principal.token_id, self._state.clock.steady()):
+            often = TooBusy(what="this token was rotated many times within a minute")
+            often.retry_after = wait
+            raise often
         secret = self.new_secret()
         told = audit.event(
             self._state, principal, audit.TOKEN_ROTATED, show("tok", principal.token_id), overlap_s=overlap // SECOND
@@ -203,8 +232,8 @@ class Access:
             ttl_s=None if ttl is None else ttl // SECOND,
         )
 
-    async def _keep(self, token: Token, told: AuditEvent) -> None:
-        await self._state.committer.submit(KEEP, Keep((token,), audit=(told,)))
+    async def _keep(self, token: Token, *told: AuditEvent) -> None:
+        await self._state.committer.submit(KEEP, Keep((token,), audit=told))
         self.meet(token)
 
     async def _revoke(self, asked: Revoke) -> Token:
@@ -227,6 +256,14 @@ class Access:
         self._by_hash[token.secret_hash] = token.token_id
         if token.previous_hash:
             self._by_hash[token.previous_hash] = token.token_id
+
+    def forget(self, token_id: int) -> None:
+        """A token is kept no more, here or at another scheduler."""
+        token = self._tokens.pop(token_id, None)
+        if token is not None:
+            self._by_hash.pop(token.secret_hash, None)
+            self._by_hash.pop(token.previous_hash, None)
+            self._on_changed(token_id)
 
     def hear(self, token: Token) -> None:
         """A token has changed, here or at another scheduler: calls that go on with it may have to end."""

@@ -42,7 +42,7 @@ class Connection:
         session.load = beat.load
         if beat.draining and not session.worker.draining and not session.over:
             session.worker = replace(session.worker, draining=True)
-            self._state.workers[session.worker.worker_id] = session.worker
+            self._state.keep_worker(session.worker)
         session.drop_obeyed(beat.held)
         for lease in beat.held:
             if not session.holds(lease.job_id, lease.token) and session.late.get(lease.job_id) != lease.token:

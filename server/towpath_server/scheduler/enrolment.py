@@ -9,13 +9,16 @@ from towpath_server.core.records import Principal, Role, Share, Token
 from towpath_server.scheduler import audit
 from towpath_server.scheduler.access import Access, hash_of
 from towpath_server.scheduler.state import State
-from towpath_server.scheduler.transactions.tokens import REDEEM, Redeem
+from towpath_server.scheduler.transactions.tokens import FORGET, REDEEM, Forget, Redeem
 
 # How long an invitation stands, and a credential after it was last rotated, unless told otherwise (microseconds).
 INVITATION = 300 * SECOND
 CREDENTIAL = 90 * DAY
 # How many of a submitter's stand at a time: each is kept, and on record, for good.
 MOST_STANDING = 100
+
+# How long one is kept after its end: whoever comes late is told that it is over, and not that it never was.
+KEPT = DAY
 
 # Who invites workers for others, and lets them be shared.
 _FOR_OTHERS = frozenset({Role.ADMIN, Role.OPERATOR})
@@ -84,6 +87,17 @@ class Enrolment:
         )
         asked = Redeem(principal.token_id, principal.secret_hash, credential, told)
         return await self._state.carry_out(self._redeem(asked)), secret
+
+    async def forget_ended(self, most: int) -> int:
+        """Delete invitations that ended long ago, at most so many; how many they were. The audit keeps their story."""
+        before = self._access.now() - KEPT
+        ended = self._access.ended(Role.ENROLLMENT, before)[:most]
+        if not ended:
+            return 0
+        gone = await self._state.committer.submit(FORGET, Forget(tuple(ended), before))
+        for token_id in gone:
+            self._access.forget(token_id)
+        return len(gone)
 
     async def _redeem(self, asked: Redeem) -> Token:
         done = await self._state.committer.submit(REDEEM, asked)

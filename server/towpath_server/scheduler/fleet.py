@@ -68,7 +68,8 @@ class Fleet:
             self._state.waiters.wake_session(session)
         try:
             told = audit.event(self._state, principal, audit.WORKER_REMOVED, show("wkr", worker_id))
-            removed = await self._state.committer.submit(REMOVE, Remove(principal, worker_id, told))
+            revoked = audit.event(self._state, principal, audit.TOKEN_REVOKED)
+            removed = await self._state.committer.submit(REMOVE, Remove(principal, worker_id, told, revoked))
         except BaseException:
             if session is not None:
                 self._workers.end_later(session)

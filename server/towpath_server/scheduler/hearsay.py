@@ -26,7 +26,11 @@ class Hearsay:
         keys: dict[type[Record], list[RecordKey]] = {}
         for kind, key in changed:
             keys.setdefault(kind, []).append(key)
-        for token in await self._read(Token, keys.get(Token, ())):
+        tokens = {token.token_id: token for token in await self._read(Token, keys.get(Token, ()))}
+        for (token_id,) in keys.get(Token, ()):
+            if int(token_id) not in tokens:
+                self._access.forget(int(token_id))
+        for token in tokens.values():
             self._access.hear(token)
         for queue in await self._read(Queue, keys.get(Queue, ())):
             self._meet_queue(queue)

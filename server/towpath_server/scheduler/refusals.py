@@ -23,12 +23,15 @@ log = Logger(__name__)
 # How often the same is told, and how much that is not the same at a time: 144,000 rows a day (30 MB) at the worst.
 SPAN = 60 * SECOND
 MOST = 100
+# What one tenant's tokens take of it, and all those together who have none: they come from any number of addresses.
+SHARE = 20
 # Whoever redeems an invitation is a worker that nobody knows yet.
 _ENROLMENT = "EnrollWorker"
 
 
 class _What(NamedTuple):
     action: str
+    tenant: str = ""
     # By its host for logins, by its token where that is known.
     host: str = ""
     token_id: int = 0
@@ -42,7 +45,7 @@ class Refusals:
     def __init__(self, state: State, access: Access) -> None:
         self._state = state
         self._access = access
-        self._counted = Coalescing(SPAN, MOST, _What(audit.LOGIN_REFUSED, reason="many others"))
+        self._counted = Coalescing(SPAN, MOST, _crowd(_What("")), SHARE, _crowd)
         # As it was first told: who, and from where.
         self._told: dict[_What, AuditEvent] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -52,13 +55,16 @@ class Refusals:
         token = None if secret is None else self._access.of_secret(secret)
         action = audit.ENROLMENT_REFUSED if method == _ENROLMENT else audit.LOGIN_REFUSED
         token_id = 0 if token is None else token.token_id
-        self._add(_What(action, _network(origin), token_id, reason=_reason(secret, token)), token, origin, method)
+        tenant = "" if token is None else token.tenant
+        what = _What(action, tenant, _network(origin), token_id, reason=_reason(secret, token))
+        self._add(what, token, origin, method)
 
     def role(self, method: str, secret: str, origin: str) -> None:
         """A call that this token does not allow."""
         token = self._access.of_secret(secret)
         if token is not None:
-            self._add(_What(audit.ACCESS_REFUSED, token_id=token.token_id, method=method), token, origin, method)
+            what = _What(audit.ACCESS_REFUSED, token.tenant, token_id=token.token_id, method=method)
+            self._add(what, token, origin, method)
 
     async def finish(self) -> None:
         """Write what was counted: the scheduler stops."""
@@ -74,7 +80,7 @@ class Refusals:
         event = replace(
             audit.event(self._state, None, what.action, method=method, reason=told_as.reason),
             origin=origin if known else "",
-            tenant=who.tenant if who is not None and known else "",
+            tenant=told_as.tenant,
             user=who.user if who is not None and known else "",
             token_id=told_as.token_id,
         )
@@ -109,6 +115,12 @@ class Refusals:
             await asyncio.gather(*(self._state.committer.submit(RECORD, event) for event in events))
         except TowpathError as error:
             log.warning("audit_lost", count=len(events), error=repr(error))
+
+
+def _crowd(what: _What) -> _What:
+    """What is refused to anybody of the same tenant, or to all those who have no token."""
+    action = audit.ACCESS_REFUSED if what.tenant else audit.LOGIN_REFUSED
+    return _What(action, what.tenant, reason="many others")
 
 
 def _reason(secret: str | None, token: Token | None) -> str:

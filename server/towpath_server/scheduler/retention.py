@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -25,16 +26,21 @@ LEAST_REST = SECOND // 200
 MOST_REST = SECOND
 # How many jobs a look at the store brings to those who delete what they see.
 PAGE = 1000
+# How often to look for other things that are over (microseconds): nobody waits for their end.
+LOOK = 3600 * SECOND
 # How long to leave a store alone that did not answer (seconds), and what another scheduler deletes (microseconds).
 PAUSE = 1.0
 OTHERS = SECOND // 20
 
 
 class Retention:
-    """Runs when the keep of a finished job is over, or when it is told to tidy up."""
+    """Runs when the keep of a finished job is over, or when it is told to tidy up, and looks around once an hour."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, forget_others: Callable[[int], Awaitable[int]]) -> None:
         self._state = state
+        # Deletes at most so many other things that are over; how many there were.
+        self._forget_others = forget_others
+        self._next_look = 0
         self._next: int | None = 0
         self._sooner = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -58,6 +64,16 @@ class Retention:
 
     async def run_due(self) -> None:
         """Delete all whose keep is over now."""
+        await self._purge()
+        if self._next_look <= self._state.clock.wall():
+            while True:
+                begun = self._state.clock.steady()
+                if not await self._forget_others(STEP):
+                    break
+                await self._rest(begun)
+            self._next_look = self._state.clock.wall() + LOOK
+
+    async def _purge(self) -> None:
         while self._next is not None and self._next <= self._state.clock.wall():
             due, self._next = self._next, None
             begun = self._state.clock.steady()
@@ -111,7 +127,8 @@ class Retention:
 
     async def _sleep(self) -> None:
         self._sooner.clear()
-        wait = None if self._next is None else max(self._next - self._state.clock.wall(), 0) / SECOND
+        due = self._next_look if self._next is None else min(self._next, self._next_look)
+        wait = max(due - self._state.clock.wall(), 0) / SECOND
         try:
             await asyncio.wait_for(self._sooner.wait(), wait)
         except TimeoutError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -117,7 +118,11 @@ class State:
             self.allowance.put(quotas)
         self.sessions = Sessions(clock.steady)
         self.watchers = Watchers(origin.sequence)
-        self.workers = {worker.worker_id: worker for worker in store.records(Worker)}
+        self.workers: dict[int, Worker] = {}
+        # How many of them each user of a tenant has.
+        self.workers_of: Counter[tuple[str, str]] = Counter()
+        for worker in store.records(Worker):
+            self.keep_worker(worker)
         self.catalogue = Catalogue(store)
         self.draining = False
         # Which of several schedulers this is; 0 where it is the only one.
@@ -191,9 +196,15 @@ class State:
         self.sessions.look(session, profile(session.worker, models))
         self.forget_profile(before)
 
+    def keep_worker(self, worker: Worker) -> None:
+        """A worker as it is known from now on. Whose it is never changes."""
+        if worker.worker_id not in self.workers:
+            self.workers_of[worker.tenant, worker.user] += 1
+        self.workers[worker.worker_id] = worker
+
     def meet(self, worker: Worker) -> None:
         """A worker as it is kept now: it may drain since, or live elsewhere."""
-        self.workers[worker.worker_id] = worker
+        self.keep_worker(worker)
         session = self.sessions.of_worker(worker.worker_id)
         if session is None:
             return
@@ -212,7 +223,11 @@ class State:
 
     def forget_worker(self, worker_id: int) -> None:
         """The worker was removed, here or elsewhere. Its id never comes again."""
-        self.workers.pop(worker_id, None)
+        if (known := self.workers.pop(worker_id, None)) is not None:
+            owner = (known.tenant, known.user)
+            self.workers_of[owner] -= 1
+            if not self.workers_of[owner]:
+                del self.workers_of[owner]
         if (session := self.sessions.of_worker(worker_id)) is not None:
             self.leave(session)
 

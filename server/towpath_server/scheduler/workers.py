@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from towpath_server.core.errors import Forbidden
 from towpath_server.core.job import SECOND, Job
 from towpath_server.core.matching import profile
-from towpath_server.core.records import ModelRecord, Principal, Replica, Role, Share, Worker
+from towpath_server.core.records import ModelRecord, Principal, Replica, Worker
 from towpath_server.scheduler import audit
 from towpath_server.scheduler.connection import Connection
 from towpath_server.scheduler.messages import Directive, DirectiveType, Registered, Registration
+from towpath_server.scheduler.newcomers import demand_place, demand_share
 from towpath_server.scheduler.sessions import Poll, Session
 from towpath_server.scheduler.state import State
 from towpath_server.scheduler.transactions.claim import NO_ROOMS, Claim, ClaimItem
@@ -29,11 +29,6 @@ from towpath_server.scheduler.transactions.sessions import (
     Recount,
 )
 
-SHARE_WITH_TENANT = (
-    "share a worker with the tenant. Start the worker without `--share tenant`, or ask an admin for an invitation that "
-    "allows it: `towpath workers invite --share tenant`"
-)
-
 
 class Workers:
     """What workers call."""
@@ -47,17 +42,18 @@ class Workers:
     async def register(self, principal: Principal, asked: Registration) -> Registered:
         """Begin a session: the worker's jobs that it does not name are given to others.
 
-        Raises `Forbidden` where the worker shares more than its token may.
+        Raises `Forbidden` where the worker shares more than its token may, and `TooBusy` where it is a new one and its
+        user has very many.
         """
         self._state.refuse_when_draining()
-        if asked.share is Share.TENANT and Share.TENANT is not principal.share and principal.role is not Role.ADMIN:
-            raise Forbidden(what=SHARE_WITH_TENANT)
+        demand_share(principal, asked.share)
         return await self._state.carry_out(self._begin(principal, asked))
 
     async def _begin(self, principal: Principal, asked: Registration) -> Registered:
         # It may come from another scheduler, with models that are not known here yet.
         await self._state.catch_up()
         candidate, fresh_id = self._worker(principal, asked), self._state.ids.next()
+        demand_place(self._state, candidate)
         gone = self._gone(candidate.worker_id, owned(asked.models, candidate))
         told = audit.event(
             self._state, principal, audit.WORKER_JOINED, name=candidate.name, share=candidate.share.name.lower()
@@ -68,7 +64,7 @@ class Workers:
         before = self._state.sessions.of_worker(worker.worker_id)
         if before is not None:
             self._state.leave(before)
-        self._state.workers[worker.worker_id] = worker
+        self._state.keep_worker(worker)
         self._state.catalogue.discard(begun.gone_models)
         self._state.catalogue.add(begun.models)
         session = self._live(worker)
@@ -244,11 +240,10 @@ class Workers:
 
     async def _end(self, session: Session, *, released: bool) -> None:
         self.end_later(session)
-        worker_id = session.worker.worker_id
         # Where the store does not answer, the session stays here for the next look at the clocks.
         ended = await self._state.committer.submit(END, End(session.worker, released))
         if ended.worker is not None and self._state.is_current(ended.worker):
-            self._state.workers[worker_id] = ended.worker
+            self._state.keep_worker(ended.worker)
         self._state.absorb(ended.changes)
         if session in self._ending:
             self._ending.remove(session)
@@ -262,7 +257,7 @@ class Workers:
         adopt = Adopt(tuple(orphans), self._state.replica_id, tuple(dead))
         adopted = await self._state.committer.submit(ADOPT, adopt)
         for worker in adopted:
-            self._state.workers[worker.worker_id] = worker
+            self._state.keep_worker(worker)
         await self._take_up(adopted)
 
     async def take_home(self) -> None:

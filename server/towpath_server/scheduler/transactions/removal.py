@@ -24,6 +24,8 @@ class Remove:
     principal: Principal
     worker_id: int
     audit: AuditEvent
+    # What is told of the credential, where that is void afterwards.
+    revoked: AuditEvent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def _remove(store: Store, now: int, item: Remove) -> Removed | TowpathError:
     told = changes.save()
     models = tuple(model for model in store.records(ModelRecord) if model.worker_id == worker.worker_id)
     store.remove([worker, *models])
-    credential = _revoke(store, now, worker)
+    credential = _revoke(store, now, worker, item.revoked)
     details = {"name": worker.name, "user": worker.user}
     if credential is not None:
         details["revoked"] = show("tok", credential.token_id)
@@ -61,14 +63,17 @@ def _remove(store: Store, now: int, item: Remove) -> Removed | TowpathError:
     return Removed(worker, models, credential, tuple(told))
 
 
-def _revoke(store: Store, now: int, worker: Worker) -> Token | None:
+def _revoke(store: Store, now: int, worker: Worker, told: AuditEvent | None) -> Token | None:
     """The worker's credential, void now; None where others come with it, or where it is more than a credential."""
     token = next(iter(store.records(Token, [(worker.token_id,)])), None)
     if token is None or token.role is not Role.WORKER:
         return None
     if any(other.token_id == token.token_id for other in store.records(Worker)):
         return None
-    [revoked] = revoke(store, now, [Revoke(token.token_id)])
+    if told is not None:
+        details = {"name": token.name, "of": token.user, "worker": show("wkr", worker.worker_id)}
+        told = replace(told, subject=show("tok", token.token_id), details=details)
+    [revoked] = revoke(store, now, [Revoke(token.token_id, told)])
     return revoked if isinstance(revoked, Token) else None
 
 

@@ -9,6 +9,7 @@ from towpath_server.core.errors import LastAdmin, TokenNotFound, TowpathError, U
 from towpath_server.core.ids import show
 from towpath_server.core.job import SECOND
 from towpath_server.core.records import FIRST_TENANT, AuditEvent, Role, Token
+from towpath_server.scheduler.transactions.purge import LAST
 from towpath_server.scheduler.transactions.recording import record
 from towpath_server.store.base import Store
 from towpath_server.store.committer import Verb
@@ -54,6 +55,19 @@ class Redeemed:
 
     invitation: Token
     credential: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Delete those of these tokens that ended at a moment or before."""
+
+    token_ids: tuple[int, ...]
+    ended_before: int
+
+
+def end_time(token: Token) -> int:
+    """When the token has ended or will, by its own time or because it was revoked."""
+    return min((end for end in (token.revoke_time, token.expire_time) if end is not None), default=NEVER)
 
 
 def good_until(token: Token, secret_hash: str) -> int:
@@ -132,6 +146,18 @@ def redeem(store: Store, now: int, items: Sequence[Redeem]) -> list[Redeemed | T
     return outcomes
 
 
+def forget(store: Store, now: int, items: Sequence[Forget]) -> list[tuple[int, ...] | TowpathError]:
+    """Delete tokens that are over; the ids of those that are not there any more."""
+    outcomes: list[tuple[int, ...] | TowpathError] = []
+    for item in items:
+        kept = store.records(Token, [(token_id,) for token_id in item.token_ids])
+        over = [token for token in kept if end_time(token) <= item.ended_before]
+        store.remove(over)
+        staying = {token.token_id for token in kept} - {token.token_id for token in over}
+        outcomes.append(tuple(token_id for token_id in item.token_ids if token_id not in staying))
+    return outcomes
+
+
 def _valid(store: Store, token_id: int, secret_hash: str, now: int) -> Token | None:
     token = _kept(store, token_id)
     return token if token is not None and good_until(token, secret_hash) > now else None
@@ -156,3 +182,4 @@ def _kept(store: Store, token_id: int) -> Token | None:
 REVOKE = Verb("revoke", revoke)
 ROTATE = Verb("rotate", rotate)
 REDEEM = Verb("redeem", redeem)
+FORGET = Verb("forget", forget, rank=LAST)
