@@ -17,7 +17,7 @@ from towpath_server.core.job import SECOND
 from towpath_server.log import Logger
 from towpath_server.rpc.server import RpcServer, make_server
 from towpath_server.scheduler import Clock, Intervals, Scheduler, system_clock
-from towpath_server.settings import Settings
+from towpath_server.settings import Settings, StoreSettings
 from towpath_server.store.base import Store, StoreRefused
 from towpath_server.store.memory import MemoryStore
 from towpath_server.store.shared import SharedStore
@@ -47,7 +47,7 @@ def version() -> str:
     return importlib.metadata.version("towpath")
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: StoreSettings) -> Store:
     """The store that the settings name. Raises `StoreRefused` where it cannot be used."""
     if store_url.is_postgres(settings.store):
         return _open_postgres(settings.store)
@@ -69,6 +69,12 @@ def _open_postgres(url: str) -> Store:
     for words in store.warnings:
         log.warning("store", words=words)
     return store
+
+
+def clock_of(store: Store) -> Clock:
+    """What tells the time to those who work on this store."""
+    # All who share a store go by its clock.
+    return Clock(store.now, system_clock().steady) if isinstance(store, SharedStore) else system_clock()
 
 
 class StartRefused(Exception):
@@ -126,9 +132,7 @@ async def _start(settings: Settings, *, first_token: bool) -> App:
         lease_ttl=int(settings.lease_ttl * SECOND),
         poll=int(settings.poll_timeout * SECOND),
     )
-    # All who share a store go by its clock.
-    clock = Clock(store.now, system_clock().steady) if isinstance(store, SharedStore) else system_clock()
-    scheduler = Scheduler(store, clock=clock, intervals=intervals, version=version())
+    scheduler = Scheduler(store, clock=clock_of(store), intervals=intervals, version=version())
     try:
         # Before the first token is made: a start that fails here leaves nothing behind.
         server = make_server(scheduler, host=settings.host, port=settings.port, tls=_tls(settings))

@@ -13,10 +13,19 @@ from pydantic_settings import CliApp, SettingsError
 from towpath_server import log, store_url
 from towpath_server.settings import ServerSettings, Settings
 from towpath_server.store.base import StoreRefused
-from towpath_server.upkeep_settings import BackupSettings, MigrateSettings, MoveSettings, RestoreSettings, Unfinished
+from towpath_server.upkeep_settings import (
+    BackupSettings,
+    MigrateSettings,
+    MoveSettings,
+    NewTokenSettings,
+    RestoreSettings,
+    Unfinished,
+)
 
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
-StoreSettingsT = TypeVar("StoreSettingsT", BackupSettings, RestoreSettings, MigrateSettings, MoveSettings)
+StoreSettingsT = TypeVar(
+    "StoreSettingsT", BackupSettings, RestoreSettings, MigrateSettings, MoveSettings, NewTokenSettings
+)
 
 
 def main() -> None:
@@ -46,6 +55,12 @@ def main() -> None:
         from towpath_server.transfer import move
 
         _upkeep(move, moved)
+    elif word == "new-token":
+        lost = _settings(NewTokenSettings, others)
+        from towpath_server.new_token import new_token
+
+        log.to_stderr("warning", as_json=False)
+        _upkeep(lambda settings, on_progress: new_token(settings), lost)
     elif word == "tls-init":
         # It needs a library that a scheduler without TLS does not wait for.
         from towpath_server.tls_init import TlsInitRefused, TlsInitSettings, tls_init

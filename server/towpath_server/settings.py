@@ -104,6 +104,7 @@ class Settings(StoreSettings):
       towpath-server restore BACKUP   put a copy in the place of the store
       towpath-server migrate          bring a PostgreSQL store to this version's schema
       towpath-server move             take a store from SQLite to PostgreSQL, or back
+      towpath-server new-token        make an admin's token where the last one is lost
       towpath-server tls-init         make a private CA and certificates for a home network
     """
 

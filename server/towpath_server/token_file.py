@@ -53,6 +53,31 @@ def write(path: Path, secret: str) -> Written:
     return Written(path, time.time_ns())
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenNew:
+    """A token that was written to a file of its own."""
+
+    path: Path
+
+    def withdraw(self, secret: str) -> None:
+        """Nobody takes it: remove it, if it is still there."""
+        with suppress(FileNotFoundError):
+            if self.path.read_text(encoding="utf-8", errors="replace").strip() == secret:
+                self.path.unlink()
+
+
+def write_new(path: Path, secret: str) -> WrittenNew:
+    """Write a token to a file that must not be there yet, not even as a link. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secret + "\n")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return WrittenNew(path)
+
+
 def _remove(path: Path, secret: str) -> bool:
     """Whether it was found."""
     for file in (path, *_asides(path)):

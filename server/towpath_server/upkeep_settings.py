@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from towpath_server import store_url
-from towpath_server.settings import ServerSettings, StoreSettings
+from towpath_server.settings import ServerSettings, StoreSettings, config_folder
 from towpath_server.store_url import MEMORY, SQLITE
 
 
@@ -73,6 +73,41 @@ class MigrateSettings(StoreSettings):
     def _lasting(cls, store: str) -> str:
         if store == MEMORY:
             raise ValueError("a store in memory has nothing to migrate")
+        return store
+
+
+class NewTokenSettings(StoreSettings):
+    """Make an admin's token where the last one is lost; nothing but the store is needed.
+
+    Stop the scheduler of a SQLite file first. Those on PostgreSQL go on, and take the token at once. It is written to a
+    file and shown nowhere. Tokens of before stay as they are.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="towpath-server new-token")
+
+    output: Path | None = Field(
+        default=None, description="a new file for the token (mode 0600), in place of the one in --config-dir"
+    )
+    name: str = Field(default="new admin", min_length=1, max_length=100, description="what the token is called")
+    config_dir: Path = Field(
+        default=config_folder(), description="folder for the token (file `token`; an older one is kept beside it)"
+    )
+
+    @property
+    def file(self) -> Path:
+        """Where the token goes."""
+        return (self.config_dir / "token" if self.output is None else self.output).expanduser().absolute()
+
+    @property
+    def needs_naming(self) -> bool:
+        """Whether clients do not find that file by themselves."""
+        return self.file != config_folder() / "token"
+
+    @field_validator("store")
+    @classmethod
+    def _lasting(cls, store: str) -> str:
+        if store == MEMORY:
+            raise ValueError("a store in memory is gone with its scheduler: start that again, and it makes a token")
         return store
 
 

@@ -56,7 +56,7 @@ class Reader:
 
 
 def test_every_command_of_the_checklist_does_what_it_says(tmp_path: Path) -> None:
-    encrypt, look, tokens, quotas, invite, after, attack = blocks("bash")
+    encrypt, look, tokens, quotas, invite, after, attack, lost = blocks("bash")
     serve, join = blocks("console")
     reader = Reader(tmp_path)
     (tmp_path / "tables").mkdir()
@@ -81,6 +81,14 @@ def test_every_command_of_the_checklist_does_what_it_says(tmp_path: Path) -> Non
         assert '"list_models"' in said
         only = " ".join(f"--only '{name}'" for name in TRIED)
         assert f"{len(TRIED)} held" in reader.run(f"{attack.rstrip()} {only}")
+    token = tmp_path / ".config" / "towpath" / "token"
+    before = token.read_text(encoding="utf-8")
+    assert f"written to {token}" in reader.run(lost)
+    assert token.read_text(encoding="utf-8") != before
+    assert [aside.read_text(encoding="utf-8") for aside in token.parent.glob("token.*")] == [before]
+    with processes.start(reader.words(serve), tmp_path, reader.environment) as (_, address):
+        reader.address = reader.environment["TOWPATH_ADDRESS"] = address
+        assert "new-token" in reader.run("towpath audit --limit 5")
 
 
 def test_links_lead_somewhere() -> None:

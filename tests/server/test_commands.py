@@ -126,7 +126,7 @@ def test_help_shows_no_secret_and_all_commands(shell: Shell, monkeypatch: pytest
     monkeypatch.setenv("TOWPATH_SERVER_STORE", WITH_SECRET)
     monkeypatch.setenv("TOWPATH_SERVER_MOVE_FROM", WITH_SECRET)
     told = shell("--help")
-    for word in ("backup", "restore", "migrate", "move"):
+    for word in ("backup", "restore", "migrate", "move", "new-token"):
         assert f"towpath-server {word}" in told
         assert "Usage" in shell(word, "--help") or "usage" in shell(word, "--help")
     assert "--from" in shell("move", "--help")
