@@ -146,7 +146,7 @@ class Workers(Ground):
         self.report_of_any(job, whose, sayings)
 
     def report_of_any(self, job: int, whose: str, sayings: list[str]) -> None:
-        """One message about a job, from who holds it or from another: the token decides."""
+        """One message about a job, from who holds it or from another: the token decides, and whose it was."""
         life = self.fleet.jobs.get(job)
         tokens = ["made up", *(life.tokens if life is not None else ())]
         token = {"latest": tokens[-1], "older": tokens[max(len(tokens) - 2, 0)], "empty": ""}[whose]
@@ -154,8 +154,9 @@ class Workers(Ground):
         if session is None:
             return
         self.fleet.heard(session)
+        had = life.deliveries.get(life.attempt) if life is not None else None
         for saying in sayings:
-            if life is not None:
+            if life is not None and had is not None and had[0] == session.worker_id:
                 self._say(life, saying, token)
         reports = [Report(number, job, v.event(saying, token)) for number, saying in enumerate(sayings, start=1)]
 

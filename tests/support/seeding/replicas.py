@@ -59,7 +59,7 @@ def own_changes_are_not_watched() -> Iterator[None]:
         yield
 
 
-@bug("a notice that is lost is never made up for", shared=True, first_seed=154)
+@bug("a notice that is lost is never made up for", shared=True, first_seed=226)
 def lost_notices_are_lost() -> Iterator[None]:
     with patch.object(feed, "LOOK", 1e6):
         yield
@@ -68,7 +68,7 @@ def lost_notices_are_lost() -> Iterator[None]:
 @bug(
     "a watch that goes on at another scheduler does not wait for what that one has not heard of",
     shared=True,
-    first_seed=56,
+    first_seed=80,
 )
 def resumed_watch_does_not_catch_up() -> Iterator[None]:
     async def nothing(self: State) -> None:
@@ -146,7 +146,7 @@ def end_takes_from_others() -> Iterator[None]:
         yield
 
 
-@bug("the end of an old session takes its worker's new one with it", shared=True, first_seed=199)
+@bug("the end of an old session takes its worker's new one with it", shared=True, first_seed=265)
 def end_takes_the_next_session() -> Iterator[None]:
     def careless(store: Store, now: int, items: Sequence[sessions.End]) -> Any:
         ended = sessions.end(store, now, items)
@@ -189,7 +189,7 @@ def adopted_sessions_are_forgotten() -> Iterator[None]:
         yield
 
 
-@bug("an adopted session's clocks get no grace", shared=True, first_seed=107)
+@bug("an adopted session's clocks get no grace", shared=True, first_seed=165)
 def adoption_grants_no_grace() -> Iterator[None]:
     with patch.object(expire, "postpone", lambda job, until: job):
         yield
@@ -201,7 +201,7 @@ def dead_after_one_beat() -> Iterator[None]:
         yield
 
 
-@bug("a scheduler that was taken for dead is buried though it beats again", shared=True, first_seed=296)
+@bug("a scheduler that was taken for dead is buried though it beats again", shared=True, first_seed=301)
 def buried_alive() -> Iterator[None]:
     def hasty(store: Store, now: int, items: Sequence[numbers.Bury]) -> Any:
         for item in items:

@@ -181,7 +181,7 @@ def create_is_cut_to_fit() -> Iterator[None]:
         yield
 
 
-@bug("the jobs of a worker that is removed stay where they are", first_seed=1)
+@bug("the jobs of a worker that is removed stay where they are", first_seed=3)
 def removed_worker_keeps_its_jobs() -> Iterator[None]:
     with patch.object(removal, "HeldBy", lambda session_id: HeldBy("")):
         yield

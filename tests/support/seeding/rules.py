@@ -121,7 +121,7 @@ def max_lost_off_by_one() -> Iterator[None]:
         yield
 
 
-@bug("max_lost is never looked at", first_seed=6)
+@bug("max_lost is never looked at", first_seed=8)
 def max_lost_ignored() -> Iterator[None]:
     with patch.object(retry, "may_redeliver", lambda job: True):
         yield
