@@ -49,6 +49,8 @@ async def _stage(hands: Hands) -> AsyncIterator[Stage]:
 
 async def events(stage: Stage, action: str = "", **asked: Any) -> list[Event]:
     """What the admin is told, the oldest first."""
+    # Whoever was refused did not wait for the record of it.
+    await stage.scheduler._state.finish()
     request = admin_service_pb2.ListAuditEventsRequest(action=action, page_size=1000, **asked)
     answer = await stage.admin.ListAuditEvents(request, metadata=stage.bearer())
     return list(answer.events)[::-1]
