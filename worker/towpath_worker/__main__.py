@@ -7,13 +7,19 @@ import sys
 
 def main() -> None:
     """Run the worker."""
+    joins = sys.argv[1:2] == ["join"]
     try:
-        from towpath_worker import command
+        if joins:
+            from towpath_worker.join_command import app
+        else:
+            from towpath_worker.command import app
     except ModuleNotFoundError as missing:
         if missing.name is None or missing.name.startswith("towpath"):
             raise
         sys.exit(f"towpath-worker: {missing.name} is not installed. Install the worker: pip install 'towpath[worker]'")
-    command.main()
+    if joins:
+        del sys.argv[1]
+    app(prog_name="towpath-worker join" if joins else "towpath-worker")
 
 
 if __name__ == "__main__":

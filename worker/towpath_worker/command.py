@@ -45,16 +45,6 @@ def refuse_token(given: str | None) -> None:
         )
 
 
-def main() -> None:
-    """The console script."""
-    if sys.argv[1:2] == ["join"]:
-        from towpath_worker.join_command import app as join_app
-
-        del sys.argv[1]
-        join_app(prog_name="towpath-worker join")
-    app(prog_name="towpath-worker")
-
-
 # The flags and the configuration file.
 Given = tuple[dict[str, Any], Path | None]
 
