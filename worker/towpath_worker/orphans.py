@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from towpath_worker import procs
+from towpath_worker.portable import PR_SET_CHILD_SUBREAPER
 
-PR_SET_CHILD_SUBREAPER = 36
 # How much sooner than its worker a job's process is ended where the machine runs out of memory. It is handed down to
 # all that the job starts, whatever else those forget: by it they are known.
 SOONER = 300
